@@ -1,0 +1,342 @@
+//! Blocks: the header that is hashed, the body that it commits to, and what can be checked of both
+//! without knowing any other block.
+//!
+//! [`ReadBlock::read`] takes bytes and checks everything but signatures and chain state;
+//! [`ReadBlock::verified`] checks the signatures and gives a [`CheckedBlock`], the only form in which
+//! a block reaches the owner. It is one buffer with flat tables, so that a full inbox is not a forest
+//! of small allocations, and the buffer is exactly what was received: it is what will be stored and
+//! served.
+//!
+//! Bytes: header 100 | coinbase 82 | count of transfers u16 | transfers.
+
+use sha2::{Digest, Sha256};
+
+use crate::blockchain::difficulty;
+use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params};
+use crate::blockchain::reject::Reject;
+use crate::blockchain::transaction::{CoinId, Coinbase, Outpoint, Transaction, VERSION};
+use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
+use crate::primitives::hash::Hash;
+use crate::primitives::keys::{Claim, Verifier};
+
+/// A header's size in bytes. Within 119, so that hashing it costs three compressions and not four;
+/// the nonce lies in the second 64 bytes, so that a miner repeats only two.
+pub const HEADER_BYTES: usize = 100;
+
+/// More transfers than any valid block has: one takes at least 231 bytes.
+const TRANSFERS_MAX: usize = 4_540;
+
+/// What is hashed: 100 bytes that commit to everything in the block and before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Header {
+    /// The number of the rules in force.
+    pub version: u32,
+    /// Blocks before it on its chain; genesis has 0.
+    pub height: u64,
+    /// The parent's id.
+    pub prev: Hash,
+    /// Of the ids of coinbase and transfers (RFC 6962).
+    pub merkle_root: Hash,
+    /// Milliseconds since 1970.
+    pub time: u64,
+    /// Hashes that it takes on average to find one like it.
+    pub difficulty: u64,
+    /// What a miner varies.
+    pub nonce: u64,
+}
+
+impl Header {
+    /// The block's id: the double SHA-256 of these 100 bytes.
+    pub fn id(&self) -> Hash {
+        Hash::sha256d(&self.to_bytes())
+    }
+
+    /// The bytes that are hashed.
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        codec::encode(self).try_into().expect("a header has a fixed size")
+    }
+}
+
+/// A header whose hash meets the difficulty that it states. Whether that is the difficulty due only
+/// the chain can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedHeader {
+    header: Header,
+    id: Hash,
+}
+
+impl CheckedHeader {
+    /// Checks the work.
+    pub fn check(header: Header) -> Result<Self, Reject> {
+        let id = header.id();
+        if !difficulty::meets(&id, header.difficulty) {
+            return Err(Reject::Work { id, difficulty: header.difficulty });
+        }
+        Ok(Self { header, id })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Hash {
+        self.id
+    }
+}
+
+/// A block as it is built and looked at; on its way through the node it is a [`CheckedBlock`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Block {
+    /// What is hashed.
+    pub header: Header,
+    /// Exactly one: none, or a second, cannot be said.
+    pub coinbase: Coinbase,
+    /// In an order in which parents come before children.
+    pub transfers: List<Transaction, TRANSFERS_MAX>,
+}
+
+impl Block {
+    /// The block's id.
+    pub fn id(&self) -> Hash {
+        self.header.id()
+    }
+
+    /// The root that its header must have.
+    pub fn merkle_root(&self) -> Hash {
+        let ids = std::iter::once(self.coinbase.id()).chain(self.transfers.iter().map(Transaction::id));
+        merkle_root(&ids.collect::<Vec<_>>())
+    }
+
+    /// The bytes that travel and rest.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+}
+
+/// A block that is right in itself, but for its signatures.
+#[derive(Debug)]
+pub struct ReadBlock {
+    block: CheckedBlock,
+    claims: Vec<Claim>,
+    /// For each transfer, where its claims end: names the culprit.
+    claim_ends: Vec<usize>,
+}
+
+/// A block that keeps every rule that can be checked without the chain.
+///
+/// What is left for the owner: that the parent is known, the difficulty due, the time in order, and
+/// that the ledger has what is spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedBlock {
+    bytes: Vec<u8>,
+    header: CheckedHeader,
+    transactions: Vec<Hash>,
+    spent: Vec<CoinId>,
+    created: Vec<CoinId>,
+}
+
+impl CheckedBlock {
+    /// The block's bytes, as they came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        self.header.header()
+    }
+
+    /// The header, as one whose work is checked.
+    pub fn checked_header(&self) -> CheckedHeader {
+        self.header
+    }
+
+    /// The block's id.
+    pub fn id(&self) -> Hash {
+        self.header.id()
+    }
+
+    /// Ids of the coinbase and of the transfers, in order.
+    pub fn transactions(&self) -> &[Hash] {
+        &self.transactions
+    }
+
+    /// Coins that the ledger must have and loses. Coins made and spent in this block are in neither list.
+    pub fn spent(&self) -> &[CoinId] {
+        &self.spent
+    }
+
+    /// Coins that the ledger gains.
+    pub fn created(&self) -> &[CoinId] {
+        &self.created
+    }
+}
+
+impl ReadBlock {
+    /// Decodes a block and checks all that needs neither signatures nor the chain.
+    ///
+    /// Size comes before decoding, and the merkle root before every rule of the body: a body that
+    /// does not belong to its header says nothing about the block (RULES 14).
+    pub fn read(params: &Params, bytes: Vec<u8>) -> Result<Self, Reject> {
+        if bytes.len() > BLOCK_BYTES_MAX {
+            return Err(Reject::BlockTooLarge { size_bytes: bytes.len() });
+        }
+        let (header, body) = codec::decode_prefix::<Header>(&bytes)?;
+        let header = CheckedHeader::check(header)?;
+        let (coinbase, mut rest) = codec::decode_prefix::<Coinbase>(body)?;
+        let mut transactions = vec![Hash::sha256d(&body[..body.len() - rest.len()])];
+        let count = read_count(&mut rest)?;
+        let mut transfers = Vec::with_capacity(count.min(rest.len() / 231));
+        for _ in 0..count {
+            let (transfer, after) = codec::decode_prefix::<Transaction>(rest)?;
+            let size_bytes = rest.len() - after.len();
+            transactions.push(Hash::sha256d(&rest[..size_bytes]));
+            transfers.push((transfer, size_bytes));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(CodecError::Trailing { extra: rest.len() }.into());
+        }
+        let found = merkle_root(&transactions);
+        if found != header.header().merkle_root {
+            return Err(Reject::MerkleRoot { found, header: header.header().merkle_root });
+        }
+        let mut block = CheckedBlock { bytes, header, transactions, spent: Vec::new(), created: Vec::new() };
+        let fees = block.read_transfers(&transfers)?;
+        block.read_coinbase(params, &coinbase, fees)?;
+        let mut claims = Vec::new();
+        let mut claim_ends = Vec::with_capacity(transfers.len());
+        for (transfer, _) in &transfers {
+            claims.extend(transfer.claims(params.genesis_id()));
+            claim_ends.push(claims.len());
+        }
+        Ok(Self { block, claims, claim_ends })
+    }
+
+    /// How many signatures are yet to be verified.
+    pub fn signatures(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Verifies the signatures.
+    pub fn verified(self, verifier: &Verifier) -> Result<CheckedBlock, Reject> {
+        match verifier.verify(&self.claims) {
+            Ok(()) => Ok(self.block),
+            Err(bad) => {
+                let transfer = self.claim_ends.partition_point(|&end| end <= bad);
+                Err(Reject::BadSignature { transaction: self.block.transactions[1 + transfer] })
+            }
+        }
+    }
+}
+
+fn read_count(bytes: &mut &[u8]) -> Result<usize, Reject> {
+    let (count, rest) = codec::decode_prefix::<u16>(bytes)?;
+    *bytes = rest;
+    Ok(usize::from(count))
+}
+
+impl CheckedBlock {
+    /// Checks the transfers together, fills the tables, and gives the fees.
+    fn read_transfers(&mut self, transfers: &[(Transaction, usize)]) -> Result<u64, Reject> {
+        let inputs = transfers.iter().map(|(transfer, _)| transfer.inputs.len()).sum();
+        if inputs > BLOCK_INPUTS_MAX {
+            return Err(Reject::TooManyInputs { inputs });
+        }
+        let outputs = transfers.iter().map(|(transfer, _)| transfer.outputs.len()).sum();
+        if outputs > BLOCK_OUTPUTS_MAX {
+            return Err(Reject::TooManyOutputs { outputs });
+        }
+        let height = self.header().height;
+        let mut fees: u64 = 0;
+        let mut outpoints: Vec<&Outpoint> = Vec::with_capacity(inputs);
+        for (transfer, size_bytes) in transfers {
+            let fee = transfer.check(*size_bytes, height)?;
+            fees = fees.checked_add(fee).ok_or(Reject::SumOverflows)?;
+            outpoints.extend(transfer.inputs.iter().map(|input| &input.outpoint));
+        }
+        outpoints.sort_unstable();
+        if let Some(pair) = outpoints.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Reject::DuplicateInput { outpoint: *pair[0] });
+        }
+        self.spent.reserve_exact(inputs);
+        self.created.reserve_exact(outputs + 1);
+        for (place, (transfer, _)) in transfers.iter().enumerate() {
+            self.spent.extend(transfer.inputs.iter().map(crate::blockchain::transaction::Input::coin));
+            self.created.extend(transfer.coins(self.transactions[1 + place]));
+        }
+        self.cancel_within(transfers);
+        Ok(fees)
+    }
+
+    /// Takes coins that are made and then spent in this very block out of both lists.
+    ///
+    /// A coin spent *before* it is made stays in `spent`, where the ledger will miss it: parents come
+    /// before children.
+    fn cancel_within(&mut self, transfers: &[(Transaction, usize)]) {
+        if transfers.len() < 2 {
+            return;
+        }
+        let mut made: std::collections::HashMap<CoinId, (usize, usize)> = std::collections::HashMap::new();
+        let mut place = 0;
+        for (owner, (transfer, _)) in transfers.iter().enumerate() {
+            for _ in &transfer.outputs {
+                made.insert(self.created[place], (owner, place));
+                place += 1;
+            }
+        }
+        let mut gone_created = vec![false; self.created.len()];
+        let mut spent = Vec::with_capacity(self.spent.len());
+        let mut place = 0;
+        for (owner, (transfer, _)) in transfers.iter().enumerate() {
+            for _ in &transfer.inputs {
+                match made.get(&self.spent[place]) {
+                    Some(&(parent, coin)) if parent < owner => gone_created[coin] = true,
+                    _ => spent.push(self.spent[place]),
+                }
+                place += 1;
+            }
+        }
+        self.spent = spent;
+        let mut gone = gone_created.iter();
+        self.created.retain(|_| !gone.next().copied().unwrap_or(false));
+    }
+
+    /// Checks the coinbase against height, reward and fees, and adds its coin.
+    fn read_coinbase(&mut self, params: &Params, coinbase: &Coinbase, fees: u64) -> Result<(), Reject> {
+        let height = self.header().height;
+        if coinbase.version != VERSION {
+            return Err(Reject::TransactionVersion { version: coinbase.version });
+        }
+        if coinbase.height != height {
+            return Err(Reject::CoinbaseHeight { coinbase: coinbase.height, header: height });
+        }
+        let due = params.reward(height).checked_add(fees).ok_or(Reject::SumOverflows)?;
+        let found = coinbase.output.amount;
+        if found != due {
+            return Err(Reject::CoinbaseAmount { found, due });
+        }
+        let outpoint = Outpoint { transaction: self.transactions[0], index: 0 };
+        let matures_at = height.saturating_add(params.spec().maturity);
+        self.created.push(CoinId::new(&outpoint, found, &coinbase.output.key, matures_at));
+        Ok(())
+    }
+}
+
+/// The Merkle tree hash of RFC 6962 over ids: leaves and nodes are hashed under different prefixes
+/// and a list is split at the largest power of two below its length, so no two lists share a root.
+pub fn merkle_root(ids: &[Hash]) -> Hash {
+    match ids {
+        [] => Hash(Sha256::digest([]).into()),
+        [leaf] => Hash(Sha256::new().chain_update([0]).chain_update(leaf.0).finalize().into()),
+        _ => {
+            let (left, right) = ids.split_at(ids.len().next_power_of_two() / 2);
+            let (left, right) = (merkle_root(left), merkle_root(right));
+            Hash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+        }
+    }
+}
+
+const _: () = assert!(TRANSFERS_MAX * 231 > BLOCK_BYTES_MAX - HEADER_BYTES - 84, "no valid block has more");

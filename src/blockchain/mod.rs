@@ -1,0 +1,19 @@
+//! The rules and the file. Nothing in here has ever heard of peers.
+//!
+//! A block's way through this layer: [`block`] checks bytes on the thread of whoever sent them,
+//! [`chain`] decides where the block belongs and walks the [`ledger`] to the heaviest branch,
+//! [`storage`] keeps the bytes. [`params`] is every number on which nodes must agree.
+
+pub mod params;
+
+pub mod reject;
+
+pub mod transaction;
+
+pub mod block;
+
+pub mod difficulty;
+
+pub mod ledger;
+
+pub mod disk;

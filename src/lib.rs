@@ -1,0 +1,4 @@
+//! spindle
+pub mod primitives;
+
+pub mod blockchain;

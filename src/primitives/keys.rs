@@ -1,0 +1,145 @@
+//! Ed25519 as consensus sees it: ZIP-215, one signature or a batch, with one verdict.
+//!
+//! <https://zips.z.cash/zip-0215>: non-canonical points are decoded, `s` must be canonical, and the
+//! equation is the cofactored one. Only under these rules do single and batched checks agree on every
+//! input, which is what makes a batch safe in consensus. dalek's own `verify` is never used: it
+//! decides some of these inputs differently.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chacha20::ChaCha20Rng;
+use ed25519_zebra::{Signature as ZebraSignature, SigningKey, VerificationKeyBytes, batch};
+use rand_core::SeedableRng;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::primitives::codec::{Decode, Encode};
+
+/// Signatures in one batch. Smaller ones gain far less; larger ones little more, and blame takes longer.
+pub const BATCH: usize = 256;
+
+/// 32 bytes that stand for a public key. Consensus does not look inside: an undecodable key is only
+/// money that nobody can spend.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+pub struct Key(pub [u8; 32]);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A signature's 64 bytes: `R ‖ s`.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Signature(pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A secret key that signs. Its bytes are never shown.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key that follows from these 32 secret bytes (RFC 8032).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// What others may know.
+    pub fn public(&self) -> Key {
+        Key(self.0.verification_key().into())
+    }
+
+    /// Signs a message, deterministically.
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).into())
+    }
+}
+
+/// "This key signed this message": something to be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who is said to have signed.
+    pub key: Key,
+    /// What is said to prove it.
+    pub signature: Signature,
+    /// A transaction's digest and the number of the input.
+    pub message: [u8; 36],
+}
+
+impl Claim {
+    fn item(&self) -> batch::Item {
+        let key = VerificationKeyBytes::from(self.key.0);
+        batch::Item::from((key, ZebraSignature::from(self.signature.0), &self.message))
+    }
+
+    /// The verdict on this one alone.
+    pub fn holds(&self) -> bool {
+        self.item().verify_single().is_ok()
+    }
+}
+
+/// Checks claims in batches, on a pool of threads when it has one.
+#[derive(Clone)]
+pub struct Verifier {
+    secret: [u8; 32],
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Verifier {
+    /// `secret` must be unguessable: whoever knows the coefficients of a batch can make forgeries
+    /// that cancel each other.
+    pub fn new(secret: [u8; 32], pool: Option<Arc<rayon::ThreadPool>>) -> Self {
+        Self { secret, pool }
+    }
+
+    /// Whether all claims hold; if not, the place of one that does not.
+    pub fn verify(&self, claims: &[Claim]) -> Result<(), usize> {
+        match &self.pool {
+            Some(pool) if claims.len() > BATCH => pool.install(|| {
+                // `find_map_first` names the same culprit on every run.
+                let bad = claims.par_chunks(BATCH).enumerate().find_map_first(|(n, chunk)| self.bad_in(n, chunk));
+                bad.map_or(Ok(()), Err)
+            }),
+            _ => claims.chunks(BATCH).enumerate().find_map(|(n, chunk)| self.bad_in(n, chunk)).map_or(Ok(()), Err),
+        }
+    }
+
+    /// The place of a bad claim in batch `n`, if it has one.
+    fn bad_in(&self, n: usize, chunk: &[Claim]) -> Option<usize> {
+        if let [claim] = chunk {
+            return (!claim.holds()).then_some(n * BATCH);
+        }
+        let mut seed = Sha256::new();
+        seed.update(self.secret);
+        let mut verifier = batch::Verifier::new();
+        for claim in chunk {
+            seed.update(claim.key.0);
+            seed.update(claim.signature.0);
+            seed.update(claim.message);
+            verifier.queue(claim.item());
+        }
+        if verifier.verify(ChaCha20Rng::from_seed(seed.finalize().into())).is_ok() {
+            return None;
+        }
+        let culprit = chunk.iter().position(|claim| !claim.holds());
+        // With ZIP-215 a batch fails only if one of its members does.
+        Some(n * BATCH + culprit.expect("a batch of valid signatures is valid"))
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier")
+    }
+}

@@ -1,0 +1,11 @@
+//! Words everybody uses: hashes, exact bytes, keys, time. Imports nothing of ours.
+
+pub mod hash;
+
+pub mod codec;
+
+pub mod frame;
+
+pub mod keys;
+
+pub mod time;
