@@ -2,3 +2,5 @@
 pub mod primitives;
 
 pub mod blockchain;
+
+pub mod node;

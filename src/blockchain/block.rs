@@ -24,7 +24,7 @@ use crate::primitives::keys::{Claim, Verifier};
 pub const HEADER_BYTES: usize = 100;
 
 /// More transfers than any valid block has: one takes at least 231 bytes.
-const TRANSFERS_MAX: usize = 4_540;
+pub const TRANSFERS_MAX: usize = 4_540;
 
 /// What is hashed: 100 bytes that commit to everything in the block and before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -218,6 +218,21 @@ impl ReadBlock {
     /// How many signatures are yet to be verified.
     pub fn signatures(&self) -> usize {
         self.claims.len()
+    }
+
+    /// Verifies the signatures of several blocks together: small blocks share a batch. On a failure it
+    /// gives the id of the block that is to blame.
+    pub fn verified_all(blocks: Vec<Self>, verifier: &Verifier) -> Result<Vec<CheckedBlock>, (Hash, Reject)> {
+        let claims: Vec<Claim> = blocks.iter().flat_map(|read| &read.claims).cloned().collect();
+        if verifier.verify(&claims).is_err() {
+            let guilty = blocks.into_iter().map(|read| (read.block.id(), read.verified(verifier)));
+            let (id, reject) = guilty
+                .into_iter()
+                .find_map(|(id, verdict)| Some((id, verdict.err()?)))
+                .expect("single and batched verification share one verdict, so a bad batch has a bad block");
+            return Err((id, reject));
+        }
+        Ok(blocks.into_iter().map(|read| read.block).collect())
     }
 
     /// Verifies the signatures.

@@ -1,0 +1,262 @@
+//! What the core is told and what it wants done: plain data, printed, compared, saved and replayed.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::blockchain::block::{Block, CheckedBlock, CheckedHeader};
+use crate::blockchain::ledger::Ledger;
+use crate::node::message::{Hello, Message, NewBlock, PeerAddress};
+use crate::node::reason::Reason;
+use crate::node::report::Report;
+use crate::primitives::hash::Hash;
+use crate::primitives::time::Wall;
+
+/// A connection's number: never used twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer {}", self.0)
+    }
+}
+
+/// Who dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// They did.
+    Inbound,
+    /// We did.
+    Outbound,
+}
+
+/// Somebody to dial: an address, or a name that has to be looked up first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// An address.
+    Address(SocketAddr),
+    /// `host:port`.
+    Name(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed; comes a few times a second.
+    Tick,
+    /// The last turn was cut short: go on.
+    Continue,
+    /// A handshake is complete.
+    Connected {
+        /// The connection's number.
+        peer: PeerId,
+        /// Who dialled.
+        direction: Direction,
+        /// The other end of the socket.
+        address: SocketAddr,
+        /// What we dialled, if we did.
+        target: Option<Target>,
+        /// What they said of themselves.
+        hello: Box<Hello>,
+    },
+    /// A connection that was `Connected` has ended; its last event.
+    Closed {
+        /// Which.
+        peer: PeerId,
+        /// Why, as its threads saw it.
+        reason: Reason,
+    },
+    /// A dial or its handshake came to nothing.
+    DialFailed {
+        /// What we dialled.
+        target: Target,
+        /// Why.
+        reason: Reason,
+    },
+    /// A peer wants a sign of life.
+    Ping {
+        /// Who.
+        peer: PeerId,
+        /// To be sent back.
+        nonce: u64,
+    },
+    /// A peer's sign of life.
+    Pong {
+        /// Who.
+        peer: PeerId,
+        /// What we sent.
+        nonce: u64,
+    },
+    /// The answer to a `GetHeaders` of ours; each links to the one before.
+    Headers {
+        /// Who.
+        peer: PeerId,
+        /// Their work is checked.
+        headers: Vec<CheckedHeader>,
+    },
+    /// Some of the blocks that we asked for, in the order that we asked.
+    Blocks {
+        /// Who.
+        peer: PeerId,
+        /// All checks that need no chain are done.
+        blocks: Vec<CheckedBlock>,
+    },
+    /// A large frame is on its way: the peer is slow, not silent.
+    Progress {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer does not have the run that we asked for.
+    Missing {
+        /// Who.
+        peer: PeerId,
+        /// The run's last block.
+        last: Hash,
+    },
+    /// A peer has a new tip.
+    NewBlock {
+        /// Who.
+        peer: PeerId,
+        /// What it told of it.
+        block: Announced,
+    },
+    /// A peer wants addresses.
+    GetPeers {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer's addresses, asked for.
+    Peers {
+        /// Who.
+        peer: PeerId,
+        /// Where nodes are said to listen.
+        addresses: Vec<PeerAddress>,
+    },
+    /// A miner of ours found a block.
+    Mined {
+        /// The block.
+        block: Box<CheckedBlock>,
+    },
+    /// Everything up to here survives a power cut.
+    Durable {
+        /// Bytes of the block file.
+        upto: u64,
+    },
+    /// A checkpoint is written (or was not worth it).
+    Checkpointed {
+        /// The block that it stands on.
+        tip: Hash,
+    },
+}
+
+/// A new block as a peer announced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// All of it: there was nothing but the coinbase.
+    Whole(Box<CheckedBlock>),
+    /// Its transfers have to be found.
+    Sketch(CheckedHeader, Box<NewBlock>),
+}
+
+impl Announced {
+    /// The block's header.
+    pub fn header(&self) -> CheckedHeader {
+        match self {
+            Self::Whole(block) => block.checked_header(),
+            Self::Sketch(header, _) => *header,
+        }
+    }
+}
+
+/// What a peer's session is told that it may receive: noted before the question leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// One `Headers`.
+    Headers,
+    /// These blocks, in this order, or a `Missing`.
+    Blocks(Vec<Hash>),
+    /// One `Peers`.
+    Peers,
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A reply or a notice: it fits into the peer's outbox or the peer is hung up on.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// A question: the session learns what it may receive, then the message goes out like `Send`.
+    Ask {
+        /// Whom.
+        peer: PeerId,
+        /// What will be a legitimate answer.
+        asked: Asked,
+        /// The question.
+        message: Message,
+    },
+    /// News of a block for all of these; who has no room for it goes without.
+    BroadcastBlock {
+        /// Who has not heard of it.
+        peers: Vec<PeerId>,
+        /// The news.
+        block: Box<NewBlock>,
+    },
+    /// End a connection; a `Closed` follows.
+    HangUp {
+        /// Whose.
+        peer: PeerId,
+        /// Why; told in a `Bye` where that makes sense.
+        reason: Reason,
+    },
+    /// Connect to somebody; `Connected` or `DialFailed` follows.
+    Dial {
+        /// Whom.
+        target: Target,
+    },
+    /// Refuse connections from this address until further notice.
+    Refuse {
+        /// The banned address.
+        ip: std::net::IpAddr,
+        /// Until then; `None` lifts it.
+        until: Option<Wall>,
+    },
+    /// Make the block file last up to here; `Durable` follows.
+    Sync {
+        /// Bytes of the block file.
+        upto: u64,
+    },
+    /// Write a checkpoint; `Checkpointed` follows.
+    Checkpoint {
+        /// The block that the ledger stands on.
+        tip: Hash,
+        /// A clone that shares its shards.
+        ledger: Ledger,
+    },
+    /// Replace a small file of ours.
+    Save {
+        /// Its name in the data directory.
+        file: &'static str,
+        /// What it shall hold.
+        bytes: Vec<u8>,
+    },
+    /// There is something new to mine on, or nothing while we are behind.
+    Mine {
+        /// A block that lacks only time and nonce.
+        template: Option<Box<Block>>,
+    },
+    /// Something that a person may want to know.
+    Tell(Report),
+}

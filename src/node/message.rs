@@ -1,0 +1,271 @@
+//! What peers say to each other: the kinds, their bytes, and a cap for each.
+//!
+//! Every message travels in a [frame](crate::primitives::frame). A kind's cap is checked on the
+//! frame's header, before any memory is taken. Kinds that we do not know are skipped up to 4 KiB, so
+//! that a newer node may say more than we understand.
+//!
+//! `tests/protocol.md` tells the same to people who write another implementation, with vectors.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::blockchain::block::{Header, TRANSFERS_MAX};
+use crate::blockchain::params::BLOCK_BYTES_MAX;
+use crate::blockchain::transaction::Coinbase;
+use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
+use crate::primitives::frame::{KIND_BLOCK, frame_into};
+use crate::primitives::hash::Hash;
+
+/// The oldest protocol that we speak.
+pub const PROTOCOL_LEAST: u16 = 1;
+/// The newest.
+pub const PROTOCOL_GREATEST: u16 = 1;
+/// Headers in one message.
+pub const HEADERS_MAX: usize = 2_000;
+/// Hashes in a locator.
+pub const LOCATOR_MAX: usize = 64;
+/// Addresses in one message.
+pub const ADDRESSES_MAX: usize = 250;
+/// Blocks in one request.
+pub const BLOCKS_MAX: u16 = 2_000;
+/// Bytes of a frame of unknown kind.
+pub const UNKNOWN_BYTES_MAX: usize = 4_096;
+
+/// What a frame's payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// One block of an answer to `GetBlocks`; the payload is the block.
+    Blocks = KIND_BLOCK,
+    /// The first word of whoever dialled.
+    Hello = 2,
+    /// The answer to it.
+    HelloAck = 3,
+    /// "Are you there?"
+    Ping = 4,
+    /// "Yes."
+    Pong = 5,
+    /// "What follows the newest of these that you know?"
+    GetHeaders = 6,
+    /// The answer, at most 2,000.
+    Headers = 7,
+    /// "Send me this run of blocks."
+    GetBlocks = 8,
+    /// "I do not have that run." No fault.
+    Missing = 9,
+    /// A block that the sender has just made its tip.
+    NewBlock = 10,
+    /// "Who else is there?"
+    GetPeers = 14,
+    /// The answer.
+    Peers = 15,
+    /// Why the sender is about to hang up.
+    Bye = 16,
+}
+
+impl Kind {
+    /// The kind of this number, if we know it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        let all = [
+            Self::Blocks,
+            Self::Hello,
+            Self::HelloAck,
+            Self::Ping,
+            Self::Pong,
+            Self::GetHeaders,
+            Self::Headers,
+            Self::GetBlocks,
+            Self::Missing,
+            Self::NewBlock,
+            Self::GetPeers,
+            Self::Peers,
+            Self::Bye,
+        ];
+        all.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// The most bytes that a payload of this kind may have.
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Self::Blocks => BLOCK_BYTES_MAX,
+            Self::Hello | Self::HelloAck => 512,
+            Self::Ping | Self::Pong => 8,
+            Self::GetHeaders => 2 + 32 * LOCATOR_MAX,
+            Self::Headers => 2 + 100 * HEADERS_MAX,
+            Self::GetBlocks => 34,
+            Self::Missing => 32,
+            Self::NewBlock => 100 + 82 + 2 + 6 * TRANSFERS_MAX,
+            Self::GetPeers => 0,
+            Self::Peers => 2 + 18 * ADDRESSES_MAX,
+            Self::Bye => 256,
+        }
+    }
+}
+
+/// Bytes that are meant as text. A stranger chose them: shown only escaped.
+pub type Text<const MAX: usize> = List<u8, MAX>;
+
+/// A stranger's text as a person may see it: printable ASCII, the rest as `?`.
+pub fn shown<const MAX: usize>(text: &Text<MAX>) -> String {
+    text.iter().map(|&b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '?' }).collect()
+}
+
+/// Who somebody is and how far they are. Nothing else is answered before it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The oldest protocol that they speak.
+    pub protocol_least: u16,
+    /// The newest.
+    pub protocol_greatest: u16,
+    /// Their network's identity.
+    pub genesis: Hash,
+    /// Drawn once per process: one's own means that one has dialled oneself.
+    pub nonce: u64,
+    /// Program and version.
+    pub agent: Text<64>,
+    /// Where they can be dialled; 0 if they do not listen.
+    pub listen_port: u16,
+    /// Height of their tip.
+    pub height: u64,
+    /// Cumulative work of their tip.
+    pub work: u128,
+    /// Which rules they will apply from which height (RULES 10).
+    pub activations: List<Activation, 16>,
+}
+
+/// "From this height on these rules are in force."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Activation {
+    /// The rules' number.
+    pub rules: u32,
+    /// The first height.
+    pub height: u64,
+}
+
+/// A newly found block, without the transactions that the other side is likely to have.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NewBlock {
+    /// Its header.
+    pub header: Header,
+    /// Its coinbase, which nobody can have.
+    pub coinbase: Coinbase,
+    /// Its transfers in order, six bytes each (RULES 40).
+    pub short_ids: List<[u8; 6], TRANSFERS_MAX>,
+}
+
+/// Where a node listens: an IPv6 address (IPv4 is mapped into it) and a port. 18 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct PeerAddress {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self { ip: ip.octets(), port: address.port() }
+    }
+}
+
+impl From<PeerAddress> for SocketAddr {
+    fn from(address: PeerAddress) -> Self {
+        Self::new(Ipv6Addr::from(address.ip).to_canonical(), address.port)
+    }
+}
+
+/// Everything that is said, but for `Blocks`: that one is streamed from the file, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// See [`Kind::Hello`].
+    Hello(Hello),
+    /// See [`Kind::HelloAck`].
+    HelloAck(Hello),
+    /// See [`Kind::Ping`].
+    Ping(u64),
+    /// See [`Kind::Pong`].
+    Pong(u64),
+    /// Newest first; the answer follows the first that the other side has on its active chain.
+    GetHeaders(List<Hash, LOCATOR_MAX>),
+    /// Each links to the one before.
+    Headers(List<Header, HEADERS_MAX>),
+    /// The `count` blocks that end in `last`, oldest first, on whatever branch.
+    GetBlocks {
+        /// The id of the run's last block.
+        last: Hash,
+        /// 1 to 2,000.
+        count: u16,
+    },
+    /// The run that ends in this block is not to be had here.
+    Missing(Hash),
+    /// See [`Kind::NewBlock`].
+    NewBlock(Box<NewBlock>),
+    /// See [`Kind::GetPeers`].
+    GetPeers,
+    /// See [`Kind::Peers`].
+    Peers(List<PeerAddress, ADDRESSES_MAX>),
+    /// See [`Kind::Bye`].
+    Bye(Text<200>),
+}
+
+impl Message {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::Hello,
+            Self::HelloAck(_) => Kind::HelloAck,
+            Self::Ping(_) => Kind::Ping,
+            Self::Pong(_) => Kind::Pong,
+            Self::GetHeaders(_) => Kind::GetHeaders,
+            Self::Headers(_) => Kind::Headers,
+            Self::GetBlocks { .. } => Kind::GetBlocks,
+            Self::Missing(_) => Kind::Missing,
+            Self::NewBlock(_) => Kind::NewBlock,
+            Self::GetPeers => Kind::GetPeers,
+            Self::Peers(_) => Kind::Peers,
+            Self::Bye(_) => Kind::Bye,
+        }
+    }
+
+    /// The whole frame.
+    pub fn to_frame(&self) -> Vec<u8> {
+        let payload = match self {
+            Self::Hello(hello) | Self::HelloAck(hello) => codec::encode(hello),
+            Self::Ping(nonce) | Self::Pong(nonce) => codec::encode(nonce),
+            Self::GetHeaders(locator) => codec::encode(locator),
+            Self::Headers(headers) => codec::encode(headers),
+            Self::GetBlocks { last, count } => codec::encode(&(*last, *count)),
+            Self::Missing(last) => codec::encode(last),
+            Self::NewBlock(announced) => codec::encode(&**announced),
+            Self::GetPeers => Vec::new(),
+            Self::Peers(addresses) => codec::encode(addresses),
+            Self::Bye(text) => codec::encode(text),
+        };
+        let mut frame = Vec::with_capacity(crate::primitives::frame::HEADER_BYTES + payload.len());
+        frame_into(self.kind() as u8, &payload, &mut frame);
+        frame
+    }
+
+    /// Decodes a payload of any kind but `Blocks`, whose payload is a block as it stands.
+    pub fn from_payload(kind: Kind, payload: &[u8]) -> Result<Self, CodecError> {
+        Ok(match kind {
+            Kind::Blocks => return Err(CodecError::Malformed("a block is no message".into())),
+            Kind::Hello => Self::Hello(codec::decode(payload)?),
+            Kind::HelloAck => Self::HelloAck(codec::decode(payload)?),
+            Kind::Ping => Self::Ping(codec::decode(payload)?),
+            Kind::Pong => Self::Pong(codec::decode(payload)?),
+            Kind::GetHeaders => Self::GetHeaders(codec::decode(payload)?),
+            Kind::Headers => Self::Headers(codec::decode(payload)?),
+            Kind::GetBlocks => {
+                let (last, count) = codec::decode(payload)?;
+                Self::GetBlocks { last, count }
+            }
+            Kind::Missing => Self::Missing(codec::decode(payload)?),
+            Kind::NewBlock => Self::NewBlock(Box::new(codec::decode(payload)?)),
+            Kind::GetPeers => codec::decode::<()>(payload).map(|()| Self::GetPeers)?,
+            Kind::Peers => Self::Peers(codec::decode(payload)?),
+            Kind::Bye => Self::Bye(codec::decode(payload)?),
+        })
+    }
+}

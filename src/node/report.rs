@@ -1,0 +1,148 @@
+//! What a running node tells people: one line each, with the cause.
+
+use std::fmt;
+
+use crate::node::event::{Direction, PeerId, Target};
+use crate::node::reason::Reason;
+use crate::primitives::hash::Hash;
+
+/// How loud a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something is wrong that a person should look at.
+    Warn,
+    /// The story.
+    Info,
+    /// Every step.
+    Debug,
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The chain has a new tip.
+    Tip {
+        /// Its height.
+        height: u64,
+        /// Its id.
+        hash: Hash,
+        /// Peers connected.
+        peers: usize,
+        /// Blocks of the old branch that were undone.
+        undone: u64,
+    },
+    /// Blocks up to here survive a power cut.
+    Durable {
+        /// Height of the newest block on the active chain that is durable.
+        height: u64,
+        /// Its id.
+        hash: Hash,
+    },
+    /// A block of ours is on the chain and durable.
+    Mined {
+        /// Its height.
+        height: u64,
+        /// Its id.
+        hash: Hash,
+    },
+    /// How far a long sync is.
+    Syncing {
+        /// Where we are.
+        height: u64,
+        /// Where the best peer says that it is.
+        target: u64,
+        /// Since the last such line.
+        blocks_per_s: u64,
+    },
+    /// A peer came.
+    Connected {
+        /// Its number.
+        peer: PeerId,
+        /// Who dialled.
+        direction: Direction,
+        /// Where it is.
+        address: std::net::SocketAddr,
+        /// What it runs.
+        agent: String,
+        /// How far it is.
+        height: u64,
+        /// Peers now.
+        peers: usize,
+    },
+    /// A peer went.
+    Disconnected {
+        /// Its number.
+        peer: PeerId,
+        /// Where it was.
+        address: std::net::SocketAddr,
+        /// Why.
+        reason: Reason,
+        /// Peers now.
+        peers: usize,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Whom.
+        target: Target,
+        /// Why.
+        reason: Reason,
+        /// How loud: a missing neighbour on this machine is no news.
+        level: Level,
+    },
+    /// A block was refused.
+    Refused {
+        /// Its id.
+        id: Hash,
+        /// Why.
+        why: String,
+    },
+    /// Anything else.
+    Note {
+        /// How loud.
+        level: Level,
+        /// The line.
+        text: String,
+    },
+}
+
+impl Report {
+    /// How loud it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Refused { .. } => Level::Warn,
+            Self::DialFailed { level, .. } | Self::Note { level, .. } => *level,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tip { height, hash, peers, undone: 0 } => write!(f, "tip height={height} hash={hash} peers={peers}"),
+            Self::Tip { height, hash, peers, undone } => {
+                write!(f, "tip height={height} hash={hash} peers={peers} (reorganised: {undone} blocks undone)")
+            }
+            Self::Durable { height, hash } => write!(f, "durable height={height} hash={hash}"),
+            Self::Mined { height, hash } => write!(f, "mined height={height} hash={hash}, durable"),
+            Self::Syncing { height, target, blocks_per_s } => {
+                let left = target.saturating_sub(*height);
+                write!(f, "syncing height={height} of {target}, {blocks_per_s} blocks/s")?;
+                match left.checked_div(*blocks_per_s) {
+                    Some(seconds) => write!(f, ", about {seconds} s left"),
+                    None => Ok(()),
+                }
+            }
+            Self::Connected { peer, direction, address, agent, height, peers } => {
+                let way = if *direction == Direction::Inbound { "from" } else { "to" };
+                write!(f, "{peer} connected {way} {address}: {agent} at height {height} (peers={peers})")
+            }
+            Self::Disconnected { peer, address, reason, peers } => {
+                write!(f, "{peer} at {address} disconnected: {reason} (peers={peers})")
+            }
+            Self::DialFailed { target, reason, .. } => write!(f, "cannot connect to {target}: {reason}"),
+            Self::Refused { id, why } => write!(f, "block {id:.12} rejected: {why}"),
+            Self::Note { text, .. } => f.write_str(text),
+        }
+    }
+}
