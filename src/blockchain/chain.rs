@@ -14,13 +14,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::blockchain::block::{CheckedBlock, CheckedHeader, ReadBlock};
-use crate::blockchain::condemned::Condemned;
+use crate::blockchain::condemned::{self, Condemned};
 use crate::blockchain::disk::Disk;
 use crate::blockchain::headers::HeaderTree;
 use crate::blockchain::ledger::Ledger;
 use crate::blockchain::params::Params;
 use crate::blockchain::position::Position;
 use crate::blockchain::reject::{Blame, Reject};
+use crate::blockchain::storage::checkpoint::{self, Loaded};
 use crate::blockchain::storage::{BlockMeta, PersistentBlockchain, ReadHandle, RecordNo, Recovery, StoreError};
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Wall;
@@ -90,6 +91,41 @@ pub enum Step {
     },
 }
 
+/// How far opening is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Of what.
+    pub stage: Stage,
+    /// Bytes read, or blocks replayed.
+    pub done: u64,
+    /// Of so many.
+    pub total: u64,
+}
+
+/// What opening is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the block file, in bytes.
+    Reading,
+    /// Replaying blocks into the ledger.
+    Replaying,
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Of the files.
+    pub recovery: Recovery,
+    /// The height of the checkpoint that was used.
+    pub checkpoint: Option<u64>,
+    /// Why one was not.
+    pub ignored: Option<String>,
+    /// Blocks replayed into the ledger.
+    pub replayed: u64,
+    /// Blocks of the file that the ledger refused.
+    pub condemned: Vec<(Hash, Reject)>,
+}
+
 /// Blocks, ledger and the headers above them. The owner thread alone has it.
 #[derive(Debug)]
 pub struct Chain {
@@ -118,25 +154,24 @@ pub struct Chain {
 
 impl Chain {
     /// Opens the file, takes the newest checkpoint that matches it, and walks from there to the
-    /// heaviest branch. `progress` hears blocks walked and blocks to walk.
+    /// heaviest branch. `progress` hears how far each stage is.
     pub fn open(
         params: Arc<Params>,
         disk: &Arc<dyn Disk>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Self, Recovery), StoreError> {
-        let condemned = Condemned::load(&**disk).map_err(|error| StoreError::io("read", &**disk, "condemned", error))?;
-        let (store, recovery) =
-            PersistentBlockchain::open(Arc::clone(disk), &params, &|id| condemned.contains(id), progress)?;
-        let checkpoint = store.checkpoint()?;
-        let goal = store.reader().tip()?;
-        let start = store.meta(RecordNo::GENESIS)?;
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Opening), StoreError> {
+        let condemned = Condemned::load(&**disk).map_err(StoreError::io("read", disk.path(condemned::FILE)))?;
+        let mut reading = |done, total| progress(Progress { stage: Stage::Reading, done, total });
+        let (store, recovery) = PersistentBlockchain::open(Arc::clone(disk), &params, &mut reading)?;
+        let loaded = checkpoint::read(&**disk, &store.identity())?;
+        let genesis = store.meta(RecordNo::GENESIS)?;
         let mut chain = Self {
             ledger: Ledger::default(),
             headers: HeaderTree::default(),
             condemned_changed: false,
             tip_position: Position::genesis(&params),
-            tip: goal,
-            at: start,
+            tip: store.reader().tip(),
+            at: genesis,
             walk: None,
             next_goal: None,
             fresh: VecDeque::new(),
@@ -147,48 +182,81 @@ impl Chain {
             store,
             condemned,
         };
-        if let Some((tip, ledger)) = checkpoint
-            && let Some(record) = chain.store.find(&tip)?
-        {
-            (chain.at, chain.ledger) = (chain.store.meta(record)?, ledger);
+        let mut opening = Opening { recovery, checkpoint: None, ignored: None, replayed: 0, condemned: Vec::new() };
+        match loaded {
+            Loaded::Ledger { tip, ledger } => match chain.store.find_meta(&tip)? {
+                Some(meta) => {
+                    (chain.at, chain.ledger) = (meta, ledger);
+                    opening.checkpoint = Some(meta.header.height);
+                }
+                None => opening.ignored = Some(format!("it stands on block {tip}, which is not in the file")),
+            },
+            Loaded::Ignored(why) => opening.ignored = Some(why),
+            Loaded::Missing => {}
         }
-        chain.tip_position = chain.position_of(&goal)?;
-        chain.replay(progress)?;
-        Ok((chain, recovery))
+        chain.choose()?;
+        while let Some((id, reject)) = chain.replay(&mut opening.replayed, progress)? {
+            opening.condemned.push((id, reject));
+            chain.choose()?;
+        }
+        chain.tip_position = chain.position_of(&chain.tip)?;
+        chain.store.mark_active_connected();
+        Ok((chain, opening))
     }
 
-    /// Walks from the checkpoint to the heaviest branch before anybody looks.
-    fn replay(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+    /// Makes the heaviest branch without a condemned block the active one, before anybody looks.
+    fn choose(&mut self) -> Result<(), StoreError> {
+        let (mut bad, mut best) = (BTreeSet::new(), self.store.meta(RecordNo::GENESIS)?);
+        // Few blocks are ever condemned and fewer of those are in the file: their descendants fit in memory.
+        let mut bad_ids = BTreeSet::new();
+        let condemned = &self.condemned;
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        self.store.each_meta(RecordNo(1), &mut |meta| {
+            if condemned.contains(&meta.id) || (!bad_ids.is_empty() && bad_ids.contains(&meta.header.prev)) {
+                bad_ids.insert(meta.id);
+                bad.insert(meta.record);
+            } else if meta.work > best.work {
+                best = meta;
+            }
+        })?;
+        self.bad = bad;
+        let Walk { fork, path, .. } = self.walk_to(best)?;
+        let path: Vec<RecordNo> = path.into();
+        self.tip = best;
+        self.store.publish(fork.header.height, &path, best);
+        Ok(())
+    }
+
+    /// Walks from the checkpoint to the tip; gives the block that the ledger refused, if it did.
+    fn replay(
+        &mut self,
+        replayed: &mut u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<(Hash, Reject)>, StoreError> {
         // The checkpoint may stand on a branch that was left since.
         while !self.store.reader().is_active(&self.at) {
             self.undo_one()?;
         }
         let (start, end) = (self.at.header.height, self.tip.header.height);
-        if start == end {
-            return Ok(());
-        }
-        let path = (start + 1..=end).filter_map(|height| self.store.reader().record_at(height)).collect();
-        let (fork, goal) = (self.at, self.tip.id);
-        self.walk = Some(Walk { fork, goal, path, applied: Vec::new(), undone: 0, back: false });
-        loop {
-            match self.advance()? {
-                Step::More => progress(self.at.header.height - start, end - start),
-                Step::NewTip { .. } => return Ok(()),
-                // No valid tip is known yet to turn back to: the heaviest branch without the bad block is it.
-                Step::Failed { .. } => return self.retry_without_condemned(progress),
-                Step::Still => unreachable!("a walk ends with a new tip or fails"),
+        let mut told = 0;
+        for height in start + 1..=end {
+            let record = self.store.reader().record_at(height).expect("heights up to the tip are active");
+            match self.apply_one(record)? {
+                Ok(size_bytes) => told += size_bytes,
+                Err((id, reject)) => {
+                    self.condemn(id);
+                    return Ok(Some((id, reject)));
+                }
+            }
+            *replayed += 1;
+            if told >= TURN_BYTES {
+                told = 0;
+                progress(Progress { stage: Stage::Replaying, done: height - start, total: end - start });
             }
         }
-    }
-
-    fn retry_without_condemned(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
-        self.walk = None;
-        self.bad.clear();
-        let condemned = &self.condemned;
-        self.store.choose_heaviest(&|id| condemned.contains(id))?;
-        self.tip = self.store.reader().tip()?;
-        self.tip_position = self.position_of(&self.tip.clone())?;
-        self.replay(progress)
+        Ok(None)
     }
 
     // --- what is known ---
@@ -261,8 +329,8 @@ impl Chain {
         if let Some(position) = self.headers.position(id) {
             return Ok(Some(position));
         }
-        match self.store.find(id)? {
-            Some(record) => Ok(Some(self.position_of(&self.store.meta(record)?)?)),
+        match self.store.find_meta(id)? {
+            Some(meta) => Ok(Some(self.position_of(&meta)?)),
             None => Ok(None),
         }
     }
@@ -276,8 +344,8 @@ impl Chain {
     }
 
     fn parent(&self, meta: &BlockMeta) -> Result<BlockMeta, StoreError> {
-        let record = self.store.find(&meta.header.prev)?;
-        self.store.meta(record.expect("a block is appended after its parent"))
+        let parent = self.store.find_meta(&meta.header.prev)?;
+        Ok(parent.expect("a block is appended after its parent"))
     }
 
     /// Ids by which another node finds where our chains part: from the best header we have down,
@@ -400,7 +468,7 @@ impl Chain {
             return Ok(());
         }
         let first = self.store.append(&blocks)?;
-        for (record, block) in first.up().zip(blocks) {
+        for (record, block) in (first.0..).map(RecordNo).zip(blocks) {
             self.headers.remove(&block.id());
             let meta = self.store.meta(record)?;
             self.consider(meta);
@@ -546,7 +614,7 @@ impl Chain {
         let bytes = self.store.block(record)?;
         match ReadBlock::read(&self.params, bytes) {
             Ok(read) => Ok(read.trusted()),
-            Err(reject) => Err(StoreError::not_a_valid_block(self.store.path(), record, reject.to_string())),
+            Err(reject) => Err(self.store.broken(record, reject)?),
         }
     }
 }

@@ -84,6 +84,11 @@ impl Condemned {
         true
     }
 
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Whether this block was refused for good.
     pub fn contains(&self, id: &Hash) -> bool {
         self.ids.contains(id)

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::blockchain::disk::{self, Disk};
 use crate::node::message::{ADDRESSES_MAX, PeerAddress};
-use crate::node::peers::{Scope, scope};
+use crate::node::peers::scope;
 use crate::node::rng::Rng;
 use crate::primitives::codec::{self, Decode, Encode, List};
 use crate::primitives::time::{Mono, Now, Wall};
@@ -178,7 +178,8 @@ impl AddressBook {
         // A share of a large book; a small one is no secret.
         let share = (self.entries.len() * SHARE_PERCENT / 100).max(16).min(known.len());
         for place in 0..share {
-            known.swap(place, place + rng.below(known.len() - place));
+            let other = place + rng.below(known.len() - place);
+            known.swap(place, other);
         }
         known.truncate(share);
         List::first_of(known.into_iter().map(PeerAddress::from).collect())

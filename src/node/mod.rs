@@ -13,3 +13,17 @@ pub mod reason;
 pub mod report;
 
 pub mod event;
+
+pub mod turn;
+
+pub mod rng;
+
+pub mod peers;
+
+pub mod addresses;
+
+pub mod dialer;
+
+pub mod streams;
+
+pub mod sync;

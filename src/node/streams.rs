@@ -280,7 +280,7 @@ impl Streams {
         if !judged.full && !judged.cut_short && matches!(stage, Stage::Proven { .. }) {
             return Ok(turn.hang_up(peer, Reason::OtherHeaders));
         }
-        self.keep(turn, peer, judged, stage, true);
+        self.keep(turn, peer, judged, stage, true)
     }
 
     /// Puts headers into the tree, and asks on if there may be more.

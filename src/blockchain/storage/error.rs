@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::blockchain::reject::Reject;
 use crate::primitives::hash::Hash;
 
 /// Our own disk failed, or holds what it should not.
@@ -180,6 +181,9 @@ pub enum BadRecord {
     /// Its parent is not before it.
     #[error("its parent {0:.16} is not in the file before it")]
     UnknownParent(Hash),
+    /// A block that breaks a rule.
+    #[error("{0}")]
+    Rule(Box<Reject>),
     /// Its height does not follow.
     #[error("its height is {height} and its parent's is {parent}")]
     Height {

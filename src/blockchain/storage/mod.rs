@@ -45,6 +45,7 @@ pub use crate::blockchain::storage::recovery::{Cut, Recovery};
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::disk::Disk;
 use crate::blockchain::params::Params;
+use crate::blockchain::reject::Reject;
 use crate::blockchain::storage::file::BlockFile;
 use crate::blockchain::storage::index::Index;
 use crate::primitives::frame::{self, KIND_BLOCK, frame_into};
@@ -178,6 +179,14 @@ impl PersistentBlockchain {
     /// A block's bytes, verified; none for genesis.
     pub fn block(&self, record: RecordNo) -> Result<Vec<u8>, StoreError> {
         self.reader.block(record)
+    }
+
+    /// The error of a block whose bytes are as they were written and that breaks a rule all the same: it
+    /// was never checked by this program.
+    pub fn broken(&self, record: RecordNo, reject: Reject) -> Result<StoreError, StoreError> {
+        let offset = self.meta(record)?.offset;
+        let reason = BadRecord::Rule(Box::new(reject));
+        Ok(self.reader.data.damaged(record.0, offset, self.durable_bytes(), reason))
     }
 
     /// Visits what is known of each block in file order, from this one on: a sequential read, many times
