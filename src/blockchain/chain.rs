@@ -86,6 +86,8 @@ pub enum Step {
     Failed {
         /// Its id.
         id: Hash,
+        /// Where it lies in the file.
+        record: RecordNo,
         /// The rule.
         reject: Reject,
     },
@@ -427,7 +429,11 @@ impl Chain {
     }
 
     /// The position of a block's parent, whose body must be in the file or on its way there.
-    fn parent_for(&self, block: &CheckedBlock, taken: &[CheckedBlock]) -> Result<Result<Position, Refusal>, StoreError> {
+    fn parent_for(
+        &self,
+        block: &CheckedBlock,
+        taken: &[CheckedBlock],
+    ) -> Result<Result<Position, Refusal>, StoreError> {
         let prev = block.header().prev;
         if self.condemned.contains(&prev) {
             return Ok(Err(Refusal::Rule(Reject::Condemned { id: prev })));
@@ -518,7 +524,7 @@ impl Chain {
                     Ok(size_bytes) => budget = budget.saturating_sub(size_bytes),
                     Err((id, reject)) => {
                         self.turn_back(record, id);
-                        return Ok(Step::Failed { id, reject });
+                        return Ok(Step::Failed { id, record, reject });
                     }
                 }
             } else {

@@ -31,3 +31,5 @@ pub mod headers;
 pub mod condemned;
 
 pub mod chain;
+
+pub mod template;

@@ -261,7 +261,8 @@ mod tests {
         let mut book = AddressBook::default();
         book.talked(Now::default(), "8.8.8.8:9000".parse().expect("an address"));
         let bytes = book.to_save().expect("changed");
-        for (place, keep) in (0..bytes.len()).map(|place| (place, bytes.len())).chain((0..bytes.len()).map(|n| (0, n))) {
+        for (place, keep) in (0..bytes.len()).map(|place| (place, bytes.len())).chain((0..bytes.len()).map(|n| (0, n)))
+        {
             let disk = MemoryDisk::default();
             let mut damaged = bytes.clone();
             damaged[place] ^= 0x40;

@@ -51,25 +51,29 @@ pub struct Dialer {
     ourselves: BTreeSet<Target>,
     outbound_max: usize,
     next_round: Mono,
+    /// Whether the first round of dials has come to an end, one way or the other.
+    has_looked: bool,
 }
 
 impl Dialer {
     /// `connect` are wanted for ever, `seeds` while there are too few.
     pub fn new(connect: Vec<Target>, seeds: &[String], our_port: u16, outbound_max: usize) -> Self {
-        let named = |target, wanted| Named {
-            target,
-            wanted,
-            pause_ms: PAUSE_MS,
-            next: Mono(0),
-            nonce: None,
-            told: false,
-        };
-        let seeds = seeds.iter().filter(|seed| !(Params::seed_is_local(seed) && seed.ends_with(&format!(":{our_port}"))));
+        let named =
+            |target, wanted| Named { target, wanted, pause_ms: PAUSE_MS, next: Mono(0), nonce: None, told: false };
+        let seeds =
+            seeds.iter().filter(|seed| !(Params::seed_is_local(seed) && seed.ends_with(&format!(":{our_port}"))));
         let seeds = seeds.map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
         let wanted: Vec<Named> = connect.into_iter().map(|target| named(target, true)).collect();
         let seeds: Vec<Target> = seeds.filter(|seed| wanted.iter().all(|wanted| wanted.target != *seed)).collect();
         let named = wanted.into_iter().chain(seeds.into_iter().map(|seed| named(seed, false))).collect();
-        Self { named, dialing: BTreeSet::new(), ourselves: BTreeSet::new(), outbound_max, next_round: Mono(0) }
+        Self {
+            named,
+            dialing: BTreeSet::new(),
+            ourselves: BTreeSet::new(),
+            outbound_max,
+            next_round: Mono(0),
+            has_looked: false,
+        }
     }
 
     /// Starts the dials that are due.
@@ -77,6 +81,7 @@ impl Dialer {
         if now < self.next_round {
             return;
         }
+        self.has_looked |= self.next_round != Mono(0) && self.dialing.is_empty();
         self.next_round = now.after(ROUND_MS);
         let places = self.outbound_max.saturating_sub(peers.outbound() + self.dialing.len());
         let mut seeds_left = places;
@@ -107,6 +112,11 @@ impl Dialer {
         }
     }
 
+    /// Whether those who might be ahead of us had their chance: nobody should mine before.
+    pub fn has_looked(&self) -> bool {
+        self.has_looked
+    }
+
     /// A dial has led to a handshake.
     pub fn connected(&mut self, target: &Target, nonce: u64) {
         self.dialing.remove(target);
@@ -135,5 +145,12 @@ impl Dialer {
         let level = if named.told || (nobody && !named.wanted) { Level::Debug } else { Level::Info };
         named.told = true;
         out.push(Effect::Tell(Report::DialFailed { target: target.clone(), reason: reason.clone(), level }));
+    }
+
+    /// A connection that a dial had led to is gone: it is dialled again after a pause.
+    pub fn lost(&mut self, now: Mono, target: &Target) {
+        if let Some(named) = self.named.iter_mut().find(|named| named.target == *target) {
+            named.next = now.after(named.pause_ms);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::node::event::{Direction, Effect, PeerId, Target};
 use crate::node::message::{Hello, Message};
 use crate::node::rng::Rng;
 use crate::primitives::hash::Hash;
-use crate::primitives::time::{Mono, Now, Wall};
+use crate::primitives::time::{Mono, Wall};
 
 /// Between pings.
 pub const PING_MS: u64 = 30_000;
@@ -78,6 +78,21 @@ impl Peer {
     }
 }
 
+/// Somebody whose handshake is complete.
+#[derive(Debug)]
+pub struct Newcomer<'a> {
+    /// The connection's number.
+    pub peer: PeerId,
+    /// Who dialled.
+    pub direction: Direction,
+    /// The other end of the socket.
+    pub address: SocketAddr,
+    /// What we dialled, if we did.
+    pub target: Option<Target>,
+    /// What they said of themselves.
+    pub hello: &'a Hello,
+}
+
 /// Everybody who is connected, and everybody who may not be.
 #[derive(Debug, Default)]
 pub struct Peers {
@@ -123,36 +138,28 @@ impl Peers {
 
     /// Takes a newcomer in. If the same node is connected twice, gives the connection to close: both
     /// sides must pick the same one, so the one dialled by the node of the greater nonce stays.
-    pub fn add(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        ours: u64,
-        (direction, address, target): (Direction, SocketAddr, Option<Target>),
-        hello: &Hello,
-        rng: &mut Rng,
-    ) -> Option<PeerId> {
-        let twin = self.peers.iter().find(|(_, other)| other.nonce == hello.nonce).map(|(&id, other)| (id, other.direction));
-        let first_ping = rng.below(1_000) as u64;
-        self.peers.insert(
-            peer,
-            Peer {
-                address,
-                direction,
-                target,
-                nonce: hello.nonce,
-                listen_port: hello.listen_port,
-                height: hello.height,
-                work: hello.work,
-                heard_at: now.mono,
-                round_trip_ms: None,
-                had_addresses: false,
-                known: VecDeque::new(),
-                ping: None,
-                // At once, but not all in the same instant: the first ping measures the distance.
-                next_ping: now.mono.after(first_ping),
-            },
-        );
+    pub fn add(&mut self, now: Mono, ours: u64, newcomer: Newcomer<'_>, rng: &mut Rng) -> Option<PeerId> {
+        let Newcomer { peer, direction, address, target, hello } = newcomer;
+        let twin = self.peers.iter().find(|(_, other)| other.nonce == hello.nonce);
+        let twin = twin.map(|(&id, other)| (id, other.direction));
+        // At once, but not all in the same instant: the first ping measures the distance.
+        let next_ping = now.after(rng.below(1_000) as u64);
+        let entry = Peer {
+            address,
+            direction,
+            target,
+            nonce: hello.nonce,
+            listen_port: hello.listen_port,
+            height: hello.height,
+            work: hello.work,
+            heard_at: now,
+            round_trip_ms: None,
+            had_addresses: false,
+            known: VecDeque::new(),
+            ping: None,
+            next_ping,
+        };
+        self.peers.insert(peer, entry);
         let (twin, twin_direction) = twin?;
         let stays = if ours > hello.nonce { Direction::Outbound } else { Direction::Inbound };
         // Two of one direction: the newcomer goes.
@@ -162,13 +169,6 @@ impl Peers {
     /// Forgets a peer.
     pub fn remove(&mut self, peer: PeerId) -> Option<Peer> {
         self.peers.remove(&peer)
-    }
-
-    /// Notes a sign of life.
-    pub fn heard(&mut self, now: Mono, peer: PeerId) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.heard_at = now;
-        }
     }
 
     /// A pong came; one that answers nothing of ours is only a sign of life.

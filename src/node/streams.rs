@@ -146,12 +146,7 @@ impl Streams {
     }
 
     /// The answer to our question: decides what the stream is from now on.
-    pub fn on_headers(
-        &mut self,
-        turn: &mut Turn,
-        peer: PeerId,
-        headers: &[CheckedHeader],
-    ) -> Result<(), StoreError> {
+    pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
         self.answer_ms = ANSWER_MS;
         // Asked for, but the stream was given up meanwhile.
         let Some(stream) = self.streams.remove(&peer) else { return Ok(()) };
@@ -184,8 +179,13 @@ impl Streams {
         start: Position,
         headers: &[CheckedHeader],
     ) -> Result<Option<Judged>, StoreError> {
-        let mut judged =
-            Judged { start: start.id, headers: Vec::new(), end: start, full: headers.len() == HEADERS_MAX, cut_short: false };
+        let mut judged = Judged {
+            start: start.id,
+            headers: Vec::new(),
+            end: start,
+            full: headers.len() == HEADERS_MAX,
+            cut_short: false,
+        };
         for header in headers {
             let verdict = if turn.chain.is_condemned(&header.id()) {
                 Err(Reject::Condemned { id: header.id() })
@@ -398,9 +398,8 @@ impl Streams {
         let tip_work = turn.chain.tip().work;
         let known = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
         let now = turn.now.mono;
-        let free = |id: &PeerId| {
-            !self.streams.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now)
-        };
+        let free =
+            |id: &PeerId| !self.streams.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
         let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id));
         if let Some((peer, _)) = ahead.max_by_key(|(id, peer)| (std::cmp::Reverse(peer.round_trip_ms), *id)) {
             self.follow(peer);

@@ -185,10 +185,7 @@ impl Sync {
                 blocks.push(block);
             }
             let acceptance = turn.chain.accept(turn.now.wall, blocks, true)?;
-            self.deliveries.push_back((turn.chain.store().records(), peer));
-            if self.deliveries.len() > DELIVERIES_MAX {
-                self.deliveries.pop_front();
-            }
+            self.brought(turn, peer);
             // Their headers were checked before they were asked for, so this is rare: our clock was set
             // back, or a branch was condemned while its bodies were on their way.
             if let Some((id, refusal)) = acceptance.refused.into_iter().next() {
@@ -198,6 +195,14 @@ impl Sync {
             }
         }
         Ok(())
+    }
+
+    /// Remembers that this peer brought what was appended last.
+    pub fn brought(&mut self, turn: &Turn, peer: PeerId) {
+        self.deliveries.push_back((turn.chain.store().records(), peer));
+        if self.deliveries.len() > DELIVERIES_MAX {
+            self.deliveries.pop_front();
+        }
     }
 
     /// Who brought the block of this record, if it was brought not long ago.

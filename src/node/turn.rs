@@ -3,7 +3,7 @@
 use crate::blockchain::chain::Chain;
 use crate::node::event::{Asked, Effect, PeerId};
 use crate::node::message::Message;
-use crate::node::peers::Peers;
+use crate::node::peers::{Peer, Peers};
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
 use crate::primitives::time::Now;
@@ -19,6 +19,8 @@ pub struct Turn<'a> {
     pub peers: &'a mut Peers,
     /// What shall be done.
     pub out: &'a mut Vec<Effect>,
+    /// Peers that went in this turn.
+    pub lost: &'a mut Vec<Peer>,
 }
 
 impl Turn<'_> {
@@ -57,5 +59,6 @@ impl Turn<'_> {
             self.out.push(Effect::Refuse { ip: gone.address.ip(), until: Some(until) });
         }
         self.tell(Report::Disconnected { peer, address: gone.address, reason, peers: self.peers.len() });
+        self.lost.push(gone);
     }
 }

@@ -40,6 +40,22 @@ impl ReadHandle {
         self.index.shared.read().heights.get(height).copied().map(RecordNo)
     }
 
+    /// The records of at most `count` blocks of the active chain, from this height up.
+    pub fn records_from(&self, height: u64, count: usize) -> Vec<RecordNo> {
+        let Ok(first) = usize::try_from(height) else { return Vec::new() };
+        let shared = self.index.shared.read();
+        shared.heights.iter().skip(first).take(count).copied().map(RecordNo).collect()
+    }
+
+    /// What is known of `count` blocks that follow one another in the file: one read.
+    pub fn metas(&self, first: RecordNo, count: usize) -> Result<Vec<BlockMeta>, StoreError> {
+        let mut bytes = vec![0; count * RECORD_BYTES];
+        self.index.read(&mut bytes, first.0)?;
+        let records = (first.0..).zip(bytes.chunks_exact(RECORD_BYTES));
+        let metas = records.map(|(record, bytes)| Raw::check(bytes).map(|raw| raw.meta(record)).ok_or(record));
+        metas.collect::<Result<_, _>>().map_err(|record| self.index.damaged(record))
+    }
+
     /// The block with this id, on any branch.
     pub fn find(&self, id: &Hash) -> Result<Option<RecordNo>, StoreError> {
         Ok(self.find_meta(id)?.map(|meta| meta.record))
