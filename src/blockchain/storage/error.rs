@@ -167,13 +167,8 @@ pub enum BadRecord {
     #[error("its checksum fails")]
     Checksum,
     /// A block, but not the one that belongs here.
-    #[error("its id is {found:.16} and the index says {expected:.16}")]
-    Id {
-        /// Of the bytes.
-        found: Hash,
-        /// Of the index.
-        expected: Hash,
-    },
+    #[error("it is block {0:.16}, which is not the one in the index")]
+    Id(Hash),
     /// No work in it.
     #[error("its hash does not meet its difficulty")]
     Work,

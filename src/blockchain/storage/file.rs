@@ -62,9 +62,10 @@ impl BlockFile {
         let read = self.file.read_at(&mut bytes, 0).map_err(StoreError::io("read", &self.path))?;
         let size_bytes = self.size_bytes()?;
         let foreign = |reason: &str| StoreError::Foreign { path: self.path.clone(), reason: reason.to_owned() };
-        let known = read.min(frame::MAGIC.len());
-        let blank = bytes.iter().all(|&byte| byte == 0);
-        if bytes[..known] != frame::MAGIC[..known] && !blank {
+        // A crash may leave a part of the frame and zeros behind it.
+        let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let begun = written.min(frame::MAGIC.len());
+        if bytes[..begun] != frame::MAGIC[..begun] {
             return Err(foreign("it begins with other bytes"));
         }
         let (header, payload) = bytes.split_first_chunk().expect("the frame is longer than its header");
@@ -148,9 +149,12 @@ pub(super) fn check_frame(frame: &[u8], size_bytes: u32, id: Hash) -> Result<(),
     let head = payload.get(..HEADER_BYTES).ok_or(BadRecord::Length(header.length))?;
     match Hash::sha256d(head) {
         found if found == id => Ok(()),
-        found => Err(BadRecord::Id { found, expected: id }),
+        found => Err(BadRecord::Id(found)),
     }
 }
+
+/// A frame's block and its payload's size, or why there is none.
+type Scanned = Result<(CheckedHeader, u32), BadRecord>;
 
 /// Reads frame after frame through one buffer, trusting nothing.
 pub(super) struct Scan<'a> {
@@ -170,7 +174,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next block's header and payload size; `None` at the end. After a bad record it stays there.
-    pub(super) fn next(&mut self) -> Result<Option<Result<(CheckedHeader, u32), BadRecord>>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<Scanned>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }

@@ -35,7 +35,7 @@ pub(super) struct Mark {
 pub(super) struct Slots {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
-    slots: [Vec<u8>; 2],
+    both: [Vec<u8>; 2],
 }
 
 impl Slots {
@@ -47,20 +47,20 @@ impl Slots {
             slot.truncate(read);
             Ok(slot)
         };
-        let slots = [slot(0)?, slot(1)?];
-        Ok(Self { file, path, slots })
+        let both = [slot(0)?, slot(1)?];
+        Ok(Self { file, path, both })
     }
 
     /// Whether nothing was ever written here.
     pub(super) fn is_blank(&self) -> bool {
-        self.slots.iter().flatten().all(|&byte| byte == 0)
+        self.both.iter().flatten().all(|&byte| byte == 0)
     }
 
     /// The newest valid mark of this block file; its length is 0 if there is none.
     pub(super) fn mark_of(self, file_id: [u8; 16]) -> Result<Mark, StoreError> {
-        let Self { file, path, slots } = self;
+        let Self { file, path, both } = self;
         let mut mark = Mark { file, path, file_id, sequence: 0, durable_bytes: 0 };
-        for (place, slot) in (0..).zip(&slots) {
+        for (place, slot) in (0..).zip(&both) {
             let Some((sequence, durable_bytes)) = mark.read_slot(slot)? else { continue };
             if sequence > mark.sequence && sequence % 2 == place {
                 (mark.sequence, mark.durable_bytes) = (sequence, durable_bytes);

@@ -199,7 +199,9 @@ impl PersistentBlockchain {
     pub fn mark_active_connected(&mut self) {
         let mut shared = self.index.view.shared.write();
         let index::Shared { heights, connected, .. } = &mut *shared;
-        heights.iter().for_each(|&record| connected.insert(record));
+        for &record in heights.iter() {
+            connected.insert(record);
+        }
     }
 
     /// Moves the active chain: what is above `fork_height` becomes `path`, whose last block is `tip`.
@@ -213,7 +215,9 @@ impl PersistentBlockchain {
             shared.heights.reserve_exact(path.len() + kept / 8 + 1_024);
         }
         shared.heights.extend(path.iter().map(|record| record.0));
-        path.iter().for_each(|record| shared.connected.insert(record.0));
+        for record in path {
+            shared.connected.insert(record.0);
+        }
         assert!(shared.heights.last() == Some(&tip.record.0), "the tip is the path's last block");
         shared.tip = Some(tip);
     }

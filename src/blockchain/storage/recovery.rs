@@ -175,7 +175,7 @@ fn load_records(
             heaviest.see(record, raw, view)?;
         }
         next += good;
-        if let Some(bytes) = run.chunks_exact(RECORD_BYTES).take(good as usize).last() {
+        if let Some(bytes) = run.chunks_exact(RECORD_BYTES).take(good as usize).next_back() {
             last = Some(Raw::trusted(bytes).meta(next - 1));
         }
         if good as usize * RECORD_BYTES < run.len() {
