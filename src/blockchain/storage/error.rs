@@ -74,7 +74,8 @@ pub enum StoreError {
     },
     /// A record of the index changed under a running node.
     #[error(
-        "record {record} of `{}` fails its checksum; it is only a cache: start again and it is made anew from the block file",
+        "record {record} of `{}` fails its checksum; it is only a cache: start again and it is made anew from the \
+         block file",
         path.display()
     )]
     IndexDamaged {
@@ -92,7 +93,10 @@ pub enum StoreError {
         reason: String,
     },
     /// Written by a program that knows more.
-    #[error("`{}` has format version {version} and this program knows up to {known}; a newer spindle is needed", path.display())]
+    #[error(
+        "`{}` has format version {version} and this program knows up to {known}; a newer spindle is needed",
+        path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -103,8 +107,8 @@ pub enum StoreError {
     },
     /// A chain of another network.
     #[error(
-        "`{}` belongs to the network with genesis {found:.16} and this one has {expected:.16}; choose another directory or \
-         the other network",
+        "`{}` belongs to the network with genesis {found:.16} and this one has {expected:.16}; choose another \
+         directory or the other network",
         path.display()
     )]
     OtherNetwork {
@@ -134,7 +138,10 @@ pub enum StoreError {
         pid: Option<u32>,
     },
     /// An earlier write or sync failed: what the disk holds is no longer known, so nothing is tried again.
-    #[error("`{}` takes no more writes since an earlier one failed ({reason}); check the disk, then start again", path.display())]
+    #[error(
+        "`{}` takes no more writes since an earlier one failed ({reason}); check the disk, then start again",
+        path.display()
+    )]
     Poisoned {
         /// The block file.
         path: PathBuf,

@@ -6,9 +6,9 @@
 //! is cut at the first bad record when the chain is opened. A block is told to a person only once the
 //! mark has passed it.
 //!
-//! `blocks.dat` ([`file`]) is the chain. `blocks.mark` ([`mark`]) says how much of it is durable.
-//! `blocks.index` ([`index`], [`table`]) and `ledger.checkpoint` ([`checkpoint`]) are caches: they can
-//! be deleted, and are made anew. [`recovery`] opens them all.
+//! `blocks.dat` (file.rs) is the chain. `blocks.mark` (mark.rs) says how much of it is durable.
+//! `blocks.index` (index.rs, table.rs) and `ledger.checkpoint` (checkpoint.rs) are caches: they can be
+//! deleted, and are made anew. recovery.rs opens them all, reader.rs reads beside the writer.
 //!
 //! Left out: pruning, and repair in place. A damaged chain is fetched again from peers.
 
