@@ -6,9 +6,9 @@
 //! is cut at the first bad record when the chain is opened. A block is told to a person only once the
 //! mark has passed it.
 //!
-//! `blocks.dat` ([`file`]) is the chain. `blocks.mark` ([`mark`]) says how much of it is durable.
-//! `blocks.index` ([`index`], [`table`]) and `ledger.checkpoint` ([`checkpoint`]) are caches: they can
-//! be deleted, and are made anew. [`recovery`] opens them all.
+//! `blocks.dat` (file.rs) is the chain. `blocks.mark` (mark.rs) says how much of it is durable.
+//! `blocks.index` (index.rs, table.rs) and `ledger.checkpoint` (checkpoint.rs) are caches: they can be
+//! deleted, and are made anew. recovery.rs opens them all, reader.rs reads beside the writer.
 //!
 //! Left out: pruning, and repair in place. A damaged chain is fetched again from peers.
 
@@ -208,7 +208,9 @@ impl PersistentBlockchain {
     pub fn mark_active_connected(&mut self) {
         let mut shared = self.index.view.shared.write();
         let index::Shared { heights, connected, .. } = &mut *shared;
-        heights.iter().for_each(|&record| connected.insert(record));
+        for &record in heights.iter() {
+            connected.insert(record);
+        }
     }
 
     /// Moves the active chain: what is above `fork_height` becomes `path`, whose last block is `tip`.
@@ -222,7 +224,9 @@ impl PersistentBlockchain {
             shared.heights.reserve_exact(path.len() + kept / 8 + 1_024);
         }
         shared.heights.extend(path.iter().map(|record| record.0));
-        path.iter().for_each(|record| shared.connected.insert(record.0));
+        for record in path {
+            shared.connected.insert(record.0);
+        }
         assert!(shared.heights.last() == Some(&tip.record.0), "the tip is the path's last block");
         shared.tip = Some(tip);
     }
