@@ -145,7 +145,10 @@ mod tests {
         let first: Vec<_> = (0..1_000).map(coin).collect();
         ledger.apply(&[], &first).expect("new coins");
         let before = ledger.hash();
-        assert_eq!(ledger.apply(&[coin(1), coin(2_000)], &[coin(3_000)]), Err(Reject::MissingCoin { coin: coin(2_000) }));
+        assert_eq!(
+            ledger.apply(&[coin(1), coin(2_000)], &[coin(3_000)]),
+            Err(Reject::MissingCoin { coin: coin(2_000) })
+        );
         assert_eq!(ledger.apply(&[coin(1)], &[coin(3_000), coin(2)]), Err(Reject::CoinExists { coin: coin(2) }));
         assert_eq!((ledger.hash(), ledger.len()), (before, 1_000));
         ledger.apply(&[coin(1), coin(2)], &[coin(3_000)]).expect("valid");

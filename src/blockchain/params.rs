@@ -240,10 +240,30 @@ impl Params {
 
 /// `round(2^32 · 2^(−2^(−k)))` for k = 1..=24.
 const TWO_TO_MINUS_TWO_TO_MINUS: [u64; 24] = [
-    3_037_000_500, 3_611_622_603, 3_938_502_376, 4_112_874_773, 4_202_935_003, 4_248_701_965,
-    4_271_771_996, 4_283_353_945, 4_289_156_690, 4_292_061_010, 4_293_513_907, 4_294_240_540,
-    4_294_603_903, 4_294_785_595, 4_294_876_445, 4_294_921_870, 4_294_944_583, 4_294_955_939,
-    4_294_961_618, 4_294_964_457, 4_294_965_876, 4_294_966_586, 4_294_966_941, 4_294_967_119,
+    3_037_000_500,
+    3_611_622_603,
+    3_938_502_376,
+    4_112_874_773,
+    4_202_935_003,
+    4_248_701_965,
+    4_271_771_996,
+    4_283_353_945,
+    4_289_156_690,
+    4_292_061_010,
+    4_293_513_907,
+    4_294_240_540,
+    4_294_603_903,
+    4_294_785_595,
+    4_294_876_445,
+    4_294_921_870,
+    4_294_944_583,
+    4_294_955_939,
+    4_294_961_618,
+    4_294_964_457,
+    4_294_965_876,
+    4_294_966_586,
+    4_294_966_941,
+    4_294_967_119,
 ];
 
 fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
@@ -256,7 +276,11 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
         return refuse("block_time_ms", spec.block_time_ms.to_string(), "1000 to 86400000 are allowed");
     }
     if spec.difficulty_min < 1 {
-        return refuse("difficulty_min", spec.difficulty_min.to_string(), "at least 1 is needed: 0 would let every hash pass");
+        return refuse(
+            "difficulty_min",
+            spec.difficulty_min.to_string(),
+            "at least 1 is needed: 0 would let every hash pass",
+        );
     }
     if spec.difficulty_first < spec.difficulty_min {
         return refuse("difficulty_first", spec.difficulty_first.to_string(), "at least difficulty_min is needed");
@@ -271,7 +295,11 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
         return refuse("maturity", spec.maturity.to_string(), "1 to 100000 blocks are allowed");
     }
     if spec.reward_tail < 1 {
-        return refuse("reward_tail", spec.reward_tail.to_string(), "at least 1 unit is needed: every coinbase has an output");
+        return refuse(
+            "reward_tail",
+            spec.reward_tail.to_string(),
+            "at least 1 unit is needed: every coinbase has an output",
+        );
     }
     // Above the tail at most base · half_life · 1.5 units are ever made (the integral is 1 / ln 2); the
     // tail gets a hundred million blocks.
@@ -279,7 +307,11 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
         + u128::from(spec.reward_base)
         + u128::from(spec.reward_tail) * 100_000_000;
     if most >= 1 << 63 {
-        return refuse("reward_base", spec.reward_base.to_string(), "with its half-life and tail it could pass 2^63 units");
+        return refuse(
+            "reward_base",
+            spec.reward_base.to_string(),
+            "with its half-life and tail it could pass 2^63 units",
+        );
     }
     Ok(())
 }

@@ -178,7 +178,11 @@ impl Transaction {
     pub fn claims(&self, network: Hash) -> impl Iterator<Item = Claim> {
         let digest = self.digest(network);
         let pairs = self.inputs.iter().zip(&self.signatures).enumerate();
-        pairs.map(move |(place, (input, &signature))| Claim { key: input.key, signature, message: message(digest, place) })
+        pairs.map(move |(place, (input, &signature))| Claim {
+            key: input.key,
+            signature,
+            message: message(digest, place),
+        })
     }
 
     /// What the receiver of the bytes can say without a ledger, signatures apart: shape, sums and
