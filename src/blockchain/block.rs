@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::blockchain::difficulty;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params};
 use crate::blockchain::reject::Reject;
-use crate::blockchain::transaction::{CoinId, Coinbase, Outpoint, Transaction, VERSION};
+use crate::blockchain::transaction::{CoinId, Coinbase, Outpoint, TRANSACTION_BYTES_MIN, Transaction, VERSION};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
 use crate::primitives::hash::Hash;
 use crate::primitives::keys::{Claim, Verifier};
@@ -22,9 +22,11 @@ use crate::primitives::keys::{Claim, Verifier};
 /// A header's size in bytes. Within 119, so that hashing it costs three compressions and not four;
 /// the nonce lies in the second 64 bytes, so that a miner repeats only two.
 pub const HEADER_BYTES: usize = 100;
+/// A coinbase's size in bytes.
+pub const COINBASE_BYTES: usize = 82;
 
-/// More transfers than any valid block has: one takes at least 231 bytes.
-const TRANSFERS_MAX: usize = 4_540;
+/// As many transfers as fit a block: each takes at least 227 bytes.
+pub const TRANSFERS_MAX: usize = (BLOCK_BYTES_MAX - HEADER_BYTES - COINBASE_BYTES - 2) / TRANSACTION_BYTES_MIN;
 
 /// What is hashed: 100 bytes that commit to everything in the block and before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -188,7 +190,7 @@ impl ReadBlock {
         let (coinbase, mut rest) = codec::decode_prefix::<Coinbase>(body)?;
         let mut transactions = vec![Hash::sha256d(&body[..body.len() - rest.len()])];
         let count = read_count(&mut rest)?;
-        let mut transfers = Vec::with_capacity(count.min(rest.len() / 231));
+        let mut transfers = Vec::with_capacity(count.min(rest.len() / TRANSACTION_BYTES_MIN));
         for _ in 0..count {
             let (transfer, after) = codec::decode_prefix::<Transaction>(rest)?;
             let size_bytes = rest.len() - after.len();
@@ -339,4 +341,4 @@ pub fn merkle_root(ids: &[Hash]) -> Hash {
     }
 }
 
-const _: () = assert!(TRANSFERS_MAX * 231 > BLOCK_BYTES_MAX - HEADER_BYTES - 84, "no valid block has more");
+const _: () = assert!(TRANSFERS_MAX <= u16::MAX as usize, "transfers are counted by a u16");

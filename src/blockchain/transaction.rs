@@ -19,6 +19,8 @@ use crate::primitives::keys::{Claim, Key, Signature};
 
 /// The only version of transactions and coinbases so far.
 pub const VERSION: u8 = 1;
+/// The least transaction: version, one input, one output, transaction key, no note, one signature.
+pub const TRANSACTION_BYTES_MIN: usize = 1 + (2 + 84) + (2 + 41) + 32 + 1 + 64;
 /// An encrypted note: 64 bytes and their tag.
 pub const NOTE_BYTES: usize = 80;
 
@@ -250,7 +252,7 @@ fn message(digest: Hash, place: usize) -> [u8; 36] {
     message
 }
 
-// A list is charged by its elements in memory: none may be more than four times its bytes.
+// Decoding is bounded by the bytes that came: nothing may take more than four times these in memory.
 const _: () = assert!(size_of::<Input>() <= 4 * 84 && size_of::<Output>() <= 4 * 41);
-const _: () = assert!(size_of::<Transaction>() <= 4 * 231, "the least transaction: one input, one output");
+const _: () = assert!(size_of::<Transaction>() <= 4 * TRANSACTION_BYTES_MIN);
 const _: () = assert!(OUTPUTS_MAX <= BLOCK_OUTPUTS_MAX);
