@@ -16,6 +16,8 @@ use crate::primitives::hash::{Hash, tagged};
 
 /// One coin, in the units that all amounts are counted in.
 pub const COIN: u64 = 100_000_000;
+/// The rules that every network starts with.
+pub const RULES_FIRST: u32 = 1;
 /// The newest rules that this program knows (RULES 10).
 pub const RULES_KNOWN: u32 = 1;
 /// A block's greatest size with its header, in bytes.
@@ -171,7 +173,8 @@ impl Params {
             ],
         };
         let genesis = Header {
-            version: RULES_KNOWN,
+            // Not the newest rules that this program knows: a newer program keeps the network's identity.
+            version: RULES_FIRST,
             height: 0,
             prev: Hash::ZERO,
             merkle_root: tagged("spindle/spec/1", &[&codec::encode(&identity)]),
@@ -200,7 +203,7 @@ impl Params {
     /// The number of the rules in force at a height (RULES 10); it may be one that we do not know.
     pub fn rules_at(&self, height: u64) -> u32 {
         let active = self.spec.activations.iter().filter(|&(_, &from)| from <= height);
-        active.map(|(&rules, _)| rules).max().unwrap_or(1).max(1)
+        active.map(|(&rules, _)| rules).fold(RULES_FIRST, u32::max)
     }
 
     /// Units that block `height` creates, fees apart (RULES 28).
