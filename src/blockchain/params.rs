@@ -306,10 +306,12 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
     }
     // Above the tail at most base · half_life · 1.5 units are ever made (the integral is 1 / ln 2); the
     // tail gets a hundred million blocks.
-    let most = u128::from(spec.reward_base) * u128::from(spec.reward_half_life) * 3 / 2
-        + u128::from(spec.reward_base)
-        + u128::from(spec.reward_tail) * 100_000_000;
-    if most >= 1 << 63 {
+    let most = u128::from(spec.reward_base)
+        .saturating_mul(u128::from(spec.reward_half_life))
+        .saturating_mul(3)
+        .saturating_add(2 * u128::from(spec.reward_base))
+        .saturating_add(2 * u128::from(spec.reward_tail) * 100_000_000);
+    if most >= 2 << 63 {
         return refuse(
             "reward_base",
             spec.reward_base.to_string(),
