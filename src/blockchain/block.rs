@@ -12,7 +12,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::blockchain::difficulty;
-use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params};
+use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params, RULES_KNOWN};
 use crate::blockchain::reject::Reject;
 use crate::blockchain::transaction::{CoinId, Coinbase, Outpoint, TRANSACTION_BYTES_MIN, Transaction, VERSION};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
@@ -51,6 +51,22 @@ impl Header {
     /// The block's id: the double SHA-256 of these 100 bytes.
     pub fn id(&self) -> Hash {
         Hash::sha256d(&self.to_bytes())
+    }
+
+    /// Checks that its version is the number of the rules in force at its height (RULES 10).
+    ///
+    /// A number that we do not know is [`Reject::NeedsRules`], whose blame is nobody's: it may be we who
+    /// are behind, so such a block is neither judged nor condemned.
+    pub fn check_rules(&self, params: &Params) -> Result<(), Reject> {
+        let rules = params.rules_at(self.height);
+        let newest = rules.max(self.version);
+        if newest > RULES_KNOWN {
+            return Err(Reject::NeedsRules { rules: newest });
+        }
+        if self.version != rules {
+            return Err(Reject::Version { version: self.version, rules });
+        }
+        Ok(())
     }
 
     /// The bytes that are hashed.
@@ -187,6 +203,8 @@ impl ReadBlock {
         }
         let (header, body) = codec::decode_prefix::<Header>(&bytes)?;
         let header = CheckedHeader::check(header)?;
+        // Under rules that we do not know even the body's form may be another.
+        header.header().check_rules(params)?;
         let (coinbase, mut rest) = codec::decode_prefix::<Coinbase>(body)?;
         let mut transactions = vec![Hash::sha256d(&body[..body.len() - rest.len()])];
         let count = read_count(&mut rest)?;
