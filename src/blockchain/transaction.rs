@@ -176,11 +176,15 @@ impl Transaction {
         tagged("spindle/sign/1", &[&network.0, &bytes[..bytes.len() - 64 * self.signatures.len()]])
     }
 
-    /// "Each input's key signed this", for the verifier.
+    /// "Each input's key signed this", for the verifier: one claim for each input, always.
+    ///
+    /// Decoded transactions have as many signatures as inputs. Should one that was built here lack some,
+    /// zeros stand for them, which no honest key accepts: an unsigned input must never pass unseen.
     pub fn claims(&self, network: Hash) -> impl Iterator<Item = Claim> {
         let digest = self.digest(network);
-        let pairs = self.inputs.iter().zip(&self.signatures).enumerate();
-        pairs.map(move |(place, (input, &signature))| Claim {
+        let signatures = self.signatures.iter().copied().chain(std::iter::repeat(Signature([0; 64])));
+        let pairs = self.inputs.iter().zip(signatures).enumerate();
+        pairs.map(move |(place, (input, signature))| Claim {
             key: input.key,
             signature,
             message: message(digest, place),
