@@ -35,6 +35,10 @@ pub const BLOCK_OUTPUTS_MAX: usize = 8_192;
 /// Each block is later than its parent by at least this.
 pub const TIME_STEP_MIN_MS: u64 = 1;
 
+/// The least `difficulty_min` of a network that retargets. A step divides by 45 and rounds down: from
+/// less than 45 no step up is a whole number, and until about 1,000 the rounding speeds blocks up.
+pub const RETARGET_DIFFICULTY_MIN: u64 = 1_024;
+
 /// What a network's file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -284,6 +288,10 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
             spec.difficulty_min.to_string(),
             "at least 1 is needed: 0 would let every hash pass",
         );
+    }
+    if spec.retarget && spec.difficulty_min < RETARGET_DIFFICULTY_MIN {
+        let limit = "with retarget at least 1024 is needed: below 45 it could never rise, in whole numbers";
+        return refuse("difficulty_min", spec.difficulty_min.to_string(), limit);
     }
     if spec.difficulty_first < spec.difficulty_min {
         return refuse("difficulty_first", spec.difficulty_first.to_string(), "at least difficulty_min is needed");
