@@ -6,7 +6,7 @@
 
 use crate::blockchain::block::{CheckedHeader, Header};
 use crate::blockchain::difficulty;
-use crate::blockchain::params::{Params, RULES_KNOWN, TIME_STEP_MIN_MS};
+use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
 use crate::blockchain::reject::Reject;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Wall;
@@ -48,18 +48,12 @@ impl Position {
 
     /// Checks a header that names this one as its parent; gives the child's own position.
     pub fn child(&self, params: &Params, header: &CheckedHeader, now: Wall) -> Result<Self, Reject> {
-        let Header { version, height, time, difficulty, .. } = *header.header();
+        let Header { height, time, difficulty, .. } = *header.header();
         debug_assert_eq!(header.header().prev, self.id, "the caller looked the parent up");
         if self.height.checked_add(1) != Some(height) {
             return Err(Reject::Height { height, parent: self.height });
         }
-        let rules = params.rules_at(height);
-        if rules > RULES_KNOWN || version > RULES_KNOWN {
-            return Err(Reject::NeedsRules { rules: rules.max(version) });
-        }
-        if version != rules {
-            return Err(Reject::Version { version, rules });
-        }
+        header.header().check_rules(params)?;
         let expected = self.difficulty_due(params);
         if difficulty != expected {
             return Err(Reject::Difficulty { difficulty, expected });
