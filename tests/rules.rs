@@ -7,8 +7,8 @@
 mod common;
 
 use common::{
-    HEIGHT, block, block_at, check, check_bytes, coin, coin_from, coin_of, fee, judge, ledger_with, mined, outputs, pay,
-    raw_block, regtest_with, sealed, secret, sign, unsigned,
+    HEIGHT, block, block_at, check, check_bytes, coin, coin_from, coin_of, fee, judge, ledger_with, mined, outputs,
+    pay, raw_block, regtest_with, sealed, secret, sign, unsigned,
 };
 use spindle::blockchain::block::{Block, CheckedHeader, Header, ReadBlock};
 use spindle::blockchain::difficulty::meets;
@@ -118,7 +118,10 @@ fn wrong_merkle_root_blames_the_sender_and_not_the_id() {
         let mut other = bytes.clone();
         other[at] ^= 1;
         let refused = check_bytes(&params, other).expect_err("another body");
-        assert!(matches!(refused, Reject::MerkleRoot { header, .. } if header == honest.header.merkle_root), "{refused}");
+        assert!(
+            matches!(refused, Reject::MerkleRoot { header, .. } if header == honest.header.merkle_root),
+            "{refused}"
+        );
         assert_eq!(refused.blame(), Blame::Sender);
     }
     let missing = Block { transfers: spindle::primitives::codec::List::default(), ..honest.clone() };
@@ -209,7 +212,8 @@ fn coinbase_cannot_be_spent_in_its_own_block() {
     let params = Params::regtest();
     let empty = block(&params, vec![]);
     let outpoint = Outpoint { transaction: empty.coinbase.id(), index: 0 };
-    let input = |matures_at| Input { outpoint, amount: empty.coinbase.output.amount, key: secret(0).public(), matures_at };
+    let input =
+        |matures_at| Input { outpoint, amount: empty.coinbase.output.amount, key: secret(0).public(), matures_at };
     let spend = |matures_at| {
         let coin = common::Coin { input: input(matures_at), owner: 0 };
         // No fee, so that the coinbase stays the very one that is spent.
