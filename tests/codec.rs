@@ -305,10 +305,10 @@ proptest! {
         prop_assert!(!matches!(refused, Reject::Undecodable(_) | Reject::MerkleRoot { .. }), "{}", refused);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(read) = ReadBlock::read(&params, bytes.clone()) {
-            if let Ok(checked) = read.verified(&common::verifier()) {
-                prop_assert_eq!(checked.bytes(), &bytes[..]);
-            }
+        if let Ok(read) = ReadBlock::read(&params, bytes.clone())
+            && let Ok(checked) = read.verified(&common::verifier())
+        {
+            prop_assert_eq!(checked.bytes(), &bytes[..]);
         }
     }
 }

@@ -347,8 +347,9 @@ fn starting_from_nothing() {
 }
 
 /// Goal: miners with 30 or 60 % of the power who stamp as they like within F gain no block and no rate.
-/// Method: four ways to stamp (always as late as allowed, always as early, by turns, at random); their share
-/// of the blocks is their share of the power, and blocks come no faster than without them.
+/// Method: four ways to stamp (always as late as allowed, always as early, by turns, at random). Everybody
+/// mines on one tip at one difficulty, so their share of the blocks is their share of the power by
+/// construction; what stamps could move is the rate, and with it what a share is worth. It only falls.
 #[test]
 fn stamping_miners_gain_nothing() {
     let rate = 10_000.0;
@@ -357,7 +358,7 @@ fn stamping_miners_gain_nothing() {
         for way in ["late", "early", "by turns", "at random"] {
             let mut mine = Mine::settled(7, rate);
             let mut choice = Random(11);
-            let (start, mut theirs) = (mine.clock, 0);
+            let start = mine.clock;
             for n in 0..blocks {
                 let dishonest = choice.unit() < power;
                 let late = match way {
@@ -366,7 +367,6 @@ fn stamping_miners_gain_nothing() {
                     "by turns" => f64::from(n / 10 % 2),
                     _ => choice.unit().round(),
                 };
-                theirs += u32::from(dishonest);
                 mine.block_stamped(rate, |now, parent| match (dishonest, late > 0.5) {
                     (false, _) => now,
                     (true, true) => now + FUTURE_LIMIT_MS,
@@ -374,9 +374,7 @@ fn stamping_miners_gain_nothing() {
                 });
             }
             let spacing = (mine.clock - start) / f64::from(blocks) / T;
-            let share = f64::from(theirs) / f64::from(blocks) / power;
-            assert_about(&format!("spacing / T, {power} of the power stamping {way}"), spacing, 0.99..=1.15);
-            assert_about("their blocks for their power", share, 0.98..=1.02);
+            assert_about(&format!("spacing / T, {power} of the power stamping {way}"), spacing, 1.0..=1.12);
         }
     }
 }
