@@ -251,6 +251,8 @@ fn any_block() -> impl Strategy<Value = Block> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Goal: what is encoded comes back, and no shorter or longer form of it does.
     #[test]
     fn values_survive(block in any_block()) {
@@ -303,10 +305,10 @@ proptest! {
         prop_assert!(!matches!(refused, Reject::Undecodable(_) | Reject::MerkleRoot { .. }), "{}", refused);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(read) = ReadBlock::read(&params, bytes.clone()) {
-            if let Ok(checked) = read.verified(&common::verifier()) {
-                prop_assert_eq!(checked.bytes(), &bytes[..]);
-            }
+        if let Ok(read) = ReadBlock::read(&params, bytes.clone())
+            && let Ok(checked) = read.verified(&common::verifier())
+        {
+            prop_assert_eq!(checked.bytes(), &bytes[..]);
         }
     }
 }

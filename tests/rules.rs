@@ -245,6 +245,16 @@ fn duplicate_input_in_one_transaction_is_refused() {
     assert_eq!(refused, Reject::DuplicateInput { outpoint: twin.input.outpoint });
 }
 
+/// Goal: nor where a transaction is looked at alone, as those that wait for a block are.
+#[test]
+fn duplicate_input_of_a_lone_transaction_is_refused() {
+    let twin = coin(1, 100);
+    let transfer = pay(&Params::regtest(), &[twin, twin], &[190]);
+    let size_bytes = spindle::primitives::codec::encode(&transfer).len();
+    let refused = transfer.check(size_bytes, HEIGHT);
+    assert_eq!(refused, Err(Reject::DuplicateInput { outpoint: twin.input.outpoint }));
+}
+
 /// Goal: nor twice under two claims, of which one must be false.
 #[test]
 fn duplicate_outpoint_with_another_amount_is_refused() {
@@ -295,10 +305,12 @@ fn zero_amounts_are_refused() {
 #[test]
 fn overflowing_sums_are_refused() {
     let params = Params::regtest();
-    let (huge, huge_too) = (coin(1, u64::MAX), coin(2, u64::MAX));
+    let huge = coin(1, u64::MAX);
     let spent = pay(&params, &[huge, coin(3, 2)], &[1]);
     let made = pay(&params, &[coin(3, 2)], &[u64::MAX, 2]);
-    let fees = vec![pay(&params, &[huge], &[1]), pay(&params, &[huge_too], &[1])];
+    // Fees of 2^63 and 2^63 + 5, which wrap to 5: a fee that reward could be added to.
+    let (half, more) = (coin(1, (1 << 63) + 1), coin(2, (1 << 63) + 6));
+    let fees = vec![pay(&params, &[half], &[1]), pay(&params, &[more], &[1])];
     let reward = vec![pay(&params, &[huge], &[1])];
     for transfers in [vec![spent], vec![made], fees, reward] {
         assert_eq!(transfers_refused(transfers), Reject::SumOverflows);
