@@ -31,6 +31,10 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Where a file is, for messages.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// Sixteen bytes that no other directory gives: the name of a new block file. Asked of the disk, so
+    /// that a simulated one gives the same on every run.
+    fn unique(&self) -> io::Result<[u8; 16]>;
 }
 
 /// One file. Readers and the writer share it: every access says where.

@@ -17,3 +17,9 @@ pub mod difficulty;
 pub mod ledger;
 
 pub mod disk;
+
+pub mod os;
+
+pub mod memory_disk;
+
+pub mod storage;
