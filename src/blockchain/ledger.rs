@@ -50,14 +50,16 @@ impl Ledger {
     pub fn apply(&mut self, spent: &[CoinId], created: &[CoinId]) -> Result<(), Reject> {
         for (n, &coin) in spent.iter().enumerate() {
             if !self.remove(&coin) {
-                spent[..n].iter().for_each(|&coin| assert!(self.insert(coin), "just removed"));
+                self.restore(&spent[..n]);
                 return Err(Reject::MissingCoin { coin });
             }
         }
         for (n, &coin) in created.iter().enumerate() {
             if !self.insert(coin) {
-                created[..n].iter().for_each(|coin| assert!(self.remove(coin), "just inserted"));
-                spent.iter().for_each(|&coin| assert!(self.insert(coin), "just removed"));
+                for coin in &created[..n] {
+                    assert!(self.remove(coin), "it was inserted a moment ago");
+                }
+                self.restore(spent);
                 return Err(Reject::CoinExists { coin });
             }
         }
@@ -94,6 +96,13 @@ impl Ledger {
             self.coins += coins.len();
             self.shards[shard] = Arc::new(coins);
         })
+    }
+
+    /// Puts back what a refused block had removed.
+    fn restore(&mut self, coins: &[CoinId]) {
+        for &coin in coins {
+            assert!(self.insert(coin), "it was removed a moment ago");
+        }
     }
 
     fn insert(&mut self, coin: CoinId) -> bool {

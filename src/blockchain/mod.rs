@@ -23,3 +23,13 @@ pub mod os;
 pub mod memory_disk;
 
 pub mod storage;
+
+pub mod position;
+
+pub mod headers;
+
+pub mod condemned;
+
+pub mod chain;
+
+pub mod template;

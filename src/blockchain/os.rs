@@ -23,7 +23,7 @@ pub struct DataDir {
 impl DataDir {
     /// Takes a directory for this process alone, and makes it if it is missing.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(StoreError::io("create", path))?;
+        create_dir(path).map_err(StoreError::io("create", path))?;
         let lock_path = path.join(LOCK);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path);
         let mut lock = opened.map_err(StoreError::io("open", &lock_path))?;
@@ -151,6 +151,18 @@ fn holder(lock: &mut File) -> Option<u32> {
     lock.rewind().ok()?;
     lock.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// Makes a directory and its parents, and makes them last: what is synced inside one that a power cut
+/// takes away was not durable.
+fn create_dir(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|ancestor| !ancestor.exists()).count();
+    fs::create_dir_all(path)?;
+    for parent in path.ancestors().skip(1).take(missing) {
+        // The parent of a plain name is written as nothing at all.
+        sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

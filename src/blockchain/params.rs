@@ -16,6 +16,8 @@ use crate::primitives::hash::{Hash, tagged};
 
 /// One coin, in the units that all amounts are counted in.
 pub const COIN: u64 = 100_000_000;
+/// The rules that every network starts with.
+pub const RULES_FIRST: u32 = 1;
 /// The newest rules that this program knows (RULES 10).
 pub const RULES_KNOWN: u32 = 1;
 /// A block's greatest size with its header, in bytes.
@@ -32,6 +34,10 @@ pub const BLOCK_INPUTS_MAX: usize = 8_192;
 pub const BLOCK_OUTPUTS_MAX: usize = 8_192;
 /// Each block is later than its parent by at least this.
 pub const TIME_STEP_MIN_MS: u64 = 1;
+
+/// The least `difficulty_min` of a network that retargets. A step divides by 45 and rounds down: from
+/// less than 45 no step up is a whole number, and until about 1,000 the rounding speeds blocks up.
+pub const RETARGET_DIFFICULTY_MIN: u64 = 1_024;
 
 /// What a network's file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +177,8 @@ impl Params {
             ],
         };
         let genesis = Header {
-            version: RULES_KNOWN,
+            // Not the newest rules that this program knows: a newer program keeps the network's identity.
+            version: RULES_FIRST,
             height: 0,
             prev: Hash::ZERO,
             merkle_root: tagged("spindle/spec/1", &[&codec::encode(&identity)]),
@@ -200,29 +207,31 @@ impl Params {
     /// The number of the rules in force at a height (RULES 10); it may be one that we do not know.
     pub fn rules_at(&self, height: u64) -> u32 {
         let active = self.spec.activations.iter().filter(|&(_, &from)| from <= height);
-        active.map(|(&rules, _)| rules).max().unwrap_or(1).max(1)
+        active.map(|(&rules, _)| rules).fold(RULES_FIRST, u32::max)
     }
 
     /// Units that block `height` creates, fees apart (RULES 28).
     ///
-    /// `tail + round(base · 2^(−(height−1)/half_life))`, in integers: the same on every machine.
+    /// `tail + round(base · 2^x)`, `x = −(height−1)/half_life`, in integers: the same on every machine. `x`
+    /// is rounded down to 24 binary places, which moves a reward from the ideal curve by less than 5 parts in
+    /// 10^8. It is negative: its whole part is `−halvings`, the rest lies in 0..1.
     pub fn reward(&self, height: u64) -> u64 {
         let elapsed = u128::from(height.saturating_sub(1));
-        let exponent = (elapsed << 24) / u128::from(self.spec.reward_half_life);
-        let halvings = exponent >> 24;
-        let above_tail = if halvings >= 64 {
+        let exponent = (elapsed << 24).div_ceil(u128::from(self.spec.reward_half_life));
+        let halvings = exponent.div_ceil(1 << 24);
+        let above_tail = if halvings > 64 {
             0
         } else {
-            let fraction = exponent & 0xff_ffff;
+            let fraction = (halvings << 24) - exponent;
             let mut factor: u128 = 1 << 32;
-            for (k, power) in (1..=24).zip(TWO_TO_MINUS_TWO_TO_MINUS) {
+            for (k, power) in (1..=24).zip(TWO_TO_TWO_TO_MINUS) {
                 if fraction >> (24 - k) & 1 == 1 {
                     factor = (factor * u128::from(power) + (1 << 31)) >> 32;
                 }
             }
             let shift = 32 + halvings;
             let rounded = (u128::from(self.spec.reward_base) * factor + (1 << (shift - 1))) >> shift;
-            u64::try_from(rounded).expect("a factor of at most 1 leaves the reward within its base")
+            u64::try_from(rounded).expect("2^x is at most 1, so the reward stays within its base")
         };
         self.spec.reward_tail + above_tail
     }
@@ -238,32 +247,32 @@ impl Params {
     }
 }
 
-/// `round(2^32 · 2^(−2^(−k)))` for k = 1..=24.
-const TWO_TO_MINUS_TWO_TO_MINUS: [u64; 24] = [
-    3_037_000_500,
-    3_611_622_603,
-    3_938_502_376,
-    4_112_874_773,
-    4_202_935_003,
-    4_248_701_965,
-    4_271_771_996,
-    4_283_353_945,
-    4_289_156_690,
-    4_292_061_010,
-    4_293_513_907,
-    4_294_240_540,
-    4_294_603_903,
-    4_294_785_595,
-    4_294_876_445,
-    4_294_921_870,
-    4_294_944_583,
-    4_294_955_939,
-    4_294_961_618,
-    4_294_964_457,
-    4_294_965_876,
-    4_294_966_586,
-    4_294_966_941,
-    4_294_967_119,
+/// `round(2^32 · 2^(2^(−k)))` for k = 1..=24.
+const TWO_TO_TWO_TO_MINUS: [u64; 24] = [
+    6_074_001_000,
+    5_107_605_667,
+    4_683_695_048,
+    4_485_121_744,
+    4_389_014_833,
+    4_341_736_423,
+    4_318_288_544,
+    4_306_612_134,
+    4_300_785_774,
+    4_297_875_550,
+    4_296_421_177,
+    4_295_694_175,
+    4_295_330_720,
+    4_295_149_004,
+    4_295_058_149,
+    4_295_012_722,
+    4_294_990_009,
+    4_294_978_653,
+    4_294_972_974,
+    4_294_970_135,
+    4_294_968_716,
+    4_294_968_006,
+    4_294_967_651,
+    4_294_967_473,
 ];
 
 fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
@@ -281,6 +290,10 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
             spec.difficulty_min.to_string(),
             "at least 1 is needed: 0 would let every hash pass",
         );
+    }
+    if spec.retarget && spec.difficulty_min < RETARGET_DIFFICULTY_MIN {
+        let limit = "with retarget at least 1024 is needed: below 45 it could never rise, in whole numbers";
+        return refuse("difficulty_min", spec.difficulty_min.to_string(), limit);
     }
     if spec.difficulty_first < spec.difficulty_min {
         return refuse("difficulty_first", spec.difficulty_first.to_string(), "at least difficulty_min is needed");
@@ -303,10 +316,12 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
     }
     // Above the tail at most base · half_life · 1.5 units are ever made (the integral is 1 / ln 2); the
     // tail gets a hundred million blocks.
-    let most = u128::from(spec.reward_base) * u128::from(spec.reward_half_life) * 3 / 2
-        + u128::from(spec.reward_base)
-        + u128::from(spec.reward_tail) * 100_000_000;
-    if most >= 1 << 63 {
+    let most = u128::from(spec.reward_base)
+        .saturating_mul(u128::from(spec.reward_half_life))
+        .saturating_mul(3)
+        .saturating_add(2 * u128::from(spec.reward_base))
+        .saturating_add(2 * u128::from(spec.reward_tail) * 100_000_000);
+    if most >= 2 << 63 {
         return refuse(
             "reward_base",
             spec.reward_base.to_string(),

@@ -19,6 +19,8 @@ use crate::primitives::keys::{Claim, Key, Signature};
 
 /// The only version of transactions and coinbases so far.
 pub const VERSION: u8 = 1;
+/// The least transaction: version, one input, one output, transaction key, no note, one signature.
+pub const TRANSACTION_BYTES_MIN: usize = 1 + (2 + 84) + (2 + 41) + 32 + 1 + 64;
 /// An encrypted note: 64 bytes and their tag.
 pub const NOTE_BYTES: usize = 80;
 
@@ -174,11 +176,15 @@ impl Transaction {
         tagged("spindle/sign/1", &[&network.0, &bytes[..bytes.len() - 64 * self.signatures.len()]])
     }
 
-    /// "Each input's key signed this", for the verifier.
+    /// "Each input's key signed this", for the verifier: one claim for each input, always.
+    ///
+    /// Decoded transactions have as many signatures as inputs. Should one that was built here lack some,
+    /// zeros stand for them, which no honest key accepts: an unsigned input must never pass unseen.
     pub fn claims(&self, network: Hash) -> impl Iterator<Item = Claim> {
         let digest = self.digest(network);
-        let pairs = self.inputs.iter().zip(&self.signatures).enumerate();
-        pairs.map(move |(place, (input, &signature))| Claim {
+        let signatures = self.signatures.iter().copied().chain(std::iter::repeat(Signature([0; 64])));
+        let pairs = self.inputs.iter().zip(signatures).enumerate();
+        pairs.map(move |(place, (input, signature))| Claim {
             key: input.key,
             signature,
             message: message(digest, place),
@@ -250,7 +256,7 @@ fn message(digest: Hash, place: usize) -> [u8; 36] {
     message
 }
 
-// A list is charged by its elements in memory: none may be more than four times its bytes.
+// Decoding is bounded by the bytes that came: nothing may take more than four times these in memory.
 const _: () = assert!(size_of::<Input>() <= 4 * 84 && size_of::<Output>() <= 4 * 41);
-const _: () = assert!(size_of::<Transaction>() <= 4 * 231, "the least transaction: one input, one output");
+const _: () = assert!(size_of::<Transaction>() <= 4 * TRANSACTION_BYTES_MIN);
 const _: () = assert!(OUTPUTS_MAX <= BLOCK_OUTPUTS_MAX);

@@ -158,6 +158,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The connected peer that it comes from.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Ping { peer, .. }
+            | Self::Pong { peer, .. }
+            | Self::Headers { peer, .. }
+            | Self::Blocks { peer, .. }
+            | Self::Progress { peer }
+            | Self::Missing { peer, .. }
+            | Self::NewBlock { peer, .. }
+            | Self::GetPeers { peer }
+            | Self::Peers { peer, .. } => Some(*peer),
+            Self::Tick
+            | Self::Continue
+            | Self::Connected { .. }
+            | Self::Closed { .. }
+            | Self::DialFailed { .. }
+            | Self::Mined { .. }
+            | Self::Durable { .. }
+            | Self::Checkpointed { .. } => None,
+        }
+    }
+}
+
 /// A new block as a peer announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announced {

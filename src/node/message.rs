@@ -6,6 +6,7 @@
 //!
 //! `tests/protocol.md` tells the same to people who write another implementation, with vectors.
 
+use siphasher::sip::SipHasher24;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::blockchain::block::{Header, TRANSFERS_MAX};
@@ -13,7 +14,7 @@ use crate::blockchain::params::BLOCK_BYTES_MAX;
 use crate::blockchain::transaction::Coinbase;
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
 use crate::primitives::frame::{KIND_BLOCK, frame_into};
-use crate::primitives::hash::Hash;
+use crate::primitives::hash::{Hash, tagged};
 
 /// The oldest protocol that we speak.
 pub const PROTOCOL_LEAST: u16 = 1;
@@ -150,6 +151,26 @@ pub struct NewBlock {
     pub coinbase: Coinbase,
     /// Its transfers in order, six bytes each (RULES 40).
     pub short_ids: List<[u8; 6], TRANSFERS_MAX>,
+}
+
+/// The key under which a block's transactions are shortened (RULES 40): another one for each block, so
+/// that nobody can prepare collisions.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortIdKey(SipHasher24);
+
+impl ShortIdKey {
+    /// The key of this block.
+    pub fn of(header: &Header) -> Self {
+        let hash = tagged("spindle/short-id/1", &[&header.to_bytes()]);
+        let key = hash.0.first_chunk::<16>().expect("a hash has 32 bytes");
+        Self(SipHasher24::new_with_key(key))
+    }
+
+    /// The low six bytes of SipHash-2-4 of a transaction's id.
+    pub fn short_id(&self, transaction: &Hash) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.0.hash(&transaction.0).to_le_bytes();
+        [a, b, c, d, e, f]
+    }
 }
 
 /// Where a node listens: an IPv6 address (IPv4 is mapped into it) and a port. 18 bytes.

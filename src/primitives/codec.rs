@@ -82,7 +82,6 @@ impl<T, const MAX: usize> List<T, MAX> {
 
     /// Keeps the first `MAX` elements.
     pub fn first_of(mut elements: Vec<T>) -> Self {
-        const { assert!(MAX <= u16::MAX as usize, "a list is counted by a u16") };
         elements.truncate(MAX);
         Self(elements)
     }
@@ -127,6 +126,7 @@ impl<'a, T, const MAX: usize> IntoIterator for &'a List<T, MAX> {
 
 impl<T: Encode, const MAX: usize> Encode for List<T, MAX> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        const { assert!(MAX <= u16::MAX as usize, "a list is counted by a u16") };
         let count = u16::try_from(self.0.len()).map_err(|_| EncodeError::Other("a list outgrew its limit"))?;
         count.encode(encoder)?;
         self.0.iter().try_for_each(|element| element.encode(encoder))

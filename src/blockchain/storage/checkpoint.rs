@@ -125,7 +125,7 @@ impl<'a> Reading<'a> {
         for shard in 0..SHARDS {
             let left = coins - ledger.len() as u64;
             let coins = reading.shard(shard, left)?;
-            if ledger.restore_shard(shard, coins).is_none() {
+            if !coins.is_empty() && ledger.restore_shard(shard, coins).is_none() {
                 return ignored(format!("shard {shard} holds coins that do not belong there"));
             }
         }

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::blockchain::reject::Reject;
 use crate::primitives::hash::Hash;
 
 /// Our own disk failed, or holds what it should not.
@@ -74,7 +75,8 @@ pub enum StoreError {
     },
     /// A record of the index changed under a running node.
     #[error(
-        "record {record} of `{}` fails its checksum; it is only a cache: start again and it is made anew from the block file",
+        "record {record} of `{}` fails its checksum; it is only a cache: start again and it is made anew from the \
+         block file",
         path.display()
     )]
     IndexDamaged {
@@ -92,7 +94,10 @@ pub enum StoreError {
         reason: String,
     },
     /// Written by a program that knows more.
-    #[error("`{}` has format version {version} and this program knows up to {known}; a newer spindle is needed", path.display())]
+    #[error(
+        "`{}` has format version {version} and this program knows up to {known}; a newer spindle is needed",
+        path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -103,8 +108,8 @@ pub enum StoreError {
     },
     /// A chain of another network.
     #[error(
-        "`{}` belongs to the network with genesis {found:.16} and this one has {expected:.16}; choose another directory or \
-         the other network",
+        "`{}` belongs to the network with genesis {found:.16} and this one has {expected:.16}; choose another \
+         directory or the other network",
         path.display()
     )]
     OtherNetwork {
@@ -134,7 +139,10 @@ pub enum StoreError {
         pid: Option<u32>,
     },
     /// An earlier write or sync failed: what the disk holds is no longer known, so nothing is tried again.
-    #[error("`{}` takes no more writes since an earlier one failed ({reason}); check the disk, then start again", path.display())]
+    #[error(
+        "`{}` takes no more writes since an earlier one failed ({reason}); check the disk, then start again",
+        path.display()
+    )]
     Poisoned {
         /// The block file.
         path: PathBuf,
@@ -167,19 +175,17 @@ pub enum BadRecord {
     #[error("its checksum fails")]
     Checksum,
     /// A block, but not the one that belongs here.
-    #[error("its id is {found:.16} and the index says {expected:.16}")]
-    Id {
-        /// Of the bytes.
-        found: Hash,
-        /// Of the index.
-        expected: Hash,
-    },
+    #[error("it is block {0:.16}, which is not the one in the index")]
+    Id(Hash),
     /// No work in it.
     #[error("its hash does not meet its difficulty")]
     Work,
     /// Its parent is not before it.
     #[error("its parent {0:.16} is not in the file before it")]
     UnknownParent(Hash),
+    /// A block that breaks a rule.
+    #[error("{0}")]
+    Rule(Box<Reject>),
     /// Its height does not follow.
     #[error("its height is {height} and its parent's is {parent}")]
     Height {

@@ -20,6 +20,8 @@ use crate::primitives::hash::Hash;
 pub(super) const VERSION: u32 = 1;
 /// The size of frame 0.
 pub(super) const FILE_FRAME_BYTES: usize = frame::HEADER_BYTES + 52;
+/// More than frame 0 of any version will have.
+const FRONT_BYTES_MAX: usize = 4_096;
 /// Bytes that recovery reads at a time, unless one frame is larger.
 const SCAN_BYTES: usize = 256 << 10;
 
@@ -53,32 +55,33 @@ pub(super) enum Front {
     Ours(FileIdentity),
     /// Nothing, or what a crash leaves of a frame 0 that was being written.
     Unfinished,
+    /// Not a whole frame 0, with more behind it.
+    Bad(BadRecord),
 }
 
 impl BlockFile {
     /// Reads frame 0 and refuses by name what is not ours.
     pub(super) fn front(&self, genesis_id: Hash) -> Result<Front, StoreError> {
-        let mut bytes = [0; FILE_FRAME_BYTES];
+        let mut bytes = vec![0; FRONT_BYTES_MAX];
         let read = self.file.read_at(&mut bytes, 0).map_err(StoreError::io("read", &self.path))?;
-        let size_bytes = self.size_bytes()?;
-        let foreign = |reason: &str| StoreError::Foreign { path: self.path.clone(), reason: reason.to_owned() };
-        let known = read.min(frame::MAGIC.len());
-        let blank = bytes.iter().all(|&byte| byte == 0);
-        if bytes[..known] != frame::MAGIC[..known] && !blank {
-            return Err(foreign("it begins with other bytes"));
+        bytes.truncate(read);
+        // A crash may leave a part of the frame and zeros behind it.
+        let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let begun = written.min(frame::MAGIC.len());
+        if bytes[..begun] != frame::MAGIC[..begun] {
+            return Ok(Front::Bad(BadRecord::Magic));
         }
-        let (header, payload) = bytes.split_first_chunk().expect("the frame is longer than its header");
-        let header = FrameHeader::from_bytes(header).filter(|header| header.kind == KIND_FILE);
-        // Every version begins with its number, whatever else it has: its length may differ.
-        let version = u32::from_le_bytes([payload[0], payload[1], payload[2], payload[3]]);
-        let whole = read == FILE_FRAME_BYTES;
-        match header {
-            Some(header) if whole && header.matches(payload) => self.identity(payload, genesis_id).map(Front::Ours),
-            Some(header) if whole && version > VERSION && u64::from(header.length) + 13 <= size_bytes => {
-                Err(StoreError::Newer { path: self.path.clone(), version, known: VERSION })
-            }
-            _ if size_bytes <= FILE_FRAME_BYTES as u64 => Ok(Front::Unfinished),
-            _ => Err(foreign("its first frame is bad")),
+        let header = bytes.first_chunk().and_then(FrameHeader::from_bytes).filter(|header| header.kind == KIND_FILE);
+        let payload = header.and_then(|header| {
+            let payload = bytes.get(frame::HEADER_BYTES..)?.get(..header.length as usize)?;
+            // An empty payload has the checksum 0: that is how a torn header followed by zeros looks.
+            (!payload.is_empty() && header.matches(payload)).then_some(payload)
+        });
+        match payload {
+            Some(payload) => self.identity(payload, genesis_id).map(Front::Ours),
+            None if self.size_bytes()? <= FILE_FRAME_BYTES as u64 => Ok(Front::Unfinished),
+            None if header.is_some() => Ok(Front::Bad(BadRecord::Checksum)),
+            None => Ok(Front::Bad(BadRecord::Magic)),
         }
     }
 
@@ -113,10 +116,12 @@ impl BlockFile {
 
     fn identity(&self, payload: &[u8], genesis_id: Hash) -> Result<FileIdentity, StoreError> {
         let foreign = |reason: String| StoreError::Foreign { path: self.path.clone(), reason };
-        let found: FilePayload = codec::decode(payload).map_err(|error| foreign(error.to_string()))?;
-        if found.version > VERSION {
-            return Err(StoreError::Newer { path: self.path.clone(), version: found.version, known: VERSION });
+        // Every version begins with its number, whatever else it has.
+        let version = payload.first_chunk().map_or(0, |version| u32::from_le_bytes(*version));
+        if version > VERSION {
+            return Err(StoreError::Newer { path: self.path.clone(), version, known: VERSION });
         }
+        let found: FilePayload = codec::decode(payload).map_err(|error| foreign(error.to_string()))?;
         if found.version < VERSION {
             return Err(foreign(format!("format version {} never existed", found.version)));
         }
@@ -148,9 +153,12 @@ pub(super) fn check_frame(frame: &[u8], size_bytes: u32, id: Hash) -> Result<(),
     let head = payload.get(..HEADER_BYTES).ok_or(BadRecord::Length(header.length))?;
     match Hash::sha256d(head) {
         found if found == id => Ok(()),
-        found => Err(BadRecord::Id { found, expected: id }),
+        found => Err(BadRecord::Id(found)),
     }
 }
+
+/// A frame's block and its payload's size, or why there is none.
+type Scanned = Result<(CheckedHeader, u32), BadRecord>;
 
 /// Reads frame after frame through one buffer, trusting nothing.
 pub(super) struct Scan<'a> {
@@ -170,7 +178,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next block's header and payload size; `None` at the end. After a bad record it stays there.
-    pub(super) fn next(&mut self) -> Result<Option<Result<(CheckedHeader, u32), BadRecord>>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<Scanned>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }

@@ -7,6 +7,7 @@
 //!
 //! It is a cache: never synced but at start, and made anew from the block file where it is bad.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -163,7 +164,7 @@ pub(super) fn record_at(record: u32) -> u64 {
 }
 
 /// What the owner changes and readers look at, under one lock that nobody holds while reading a file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Shared {
     /// Of those that are written.
     pub(super) records: u32,
@@ -174,6 +175,13 @@ pub(super) struct Shared {
     pub(super) connected: Bits,
     /// Its last block; `None` only while the store is being opened.
     pub(super) tip: Option<BlockMeta>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the tables: they have an entry for every block.
+        f.debug_struct("Shared").field("records", &self.records).field("tip", &self.tip).finish_non_exhaustive()
+    }
 }
 
 /// The index as every thread reads it.

@@ -35,7 +35,7 @@ pub(super) struct Mark {
 pub(super) struct Slots {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
-    slots: [Vec<u8>; 2],
+    both: [Vec<u8>; 2],
 }
 
 impl Slots {
@@ -47,23 +47,32 @@ impl Slots {
             slot.truncate(read);
             Ok(slot)
         };
-        let slots = [slot(0)?, slot(1)?];
-        Ok(Self { file, path, slots })
+        let both = [slot(0)?, slot(1)?];
+        Ok(Self { file, path, both })
     }
 
     /// Whether nothing was ever written here.
     pub(super) fn is_blank(&self) -> bool {
-        self.slots.iter().flatten().all(|&byte| byte == 0)
+        self.both.iter().flatten().all(|&byte| byte == 0)
+    }
+
+    /// The greatest length that a valid slot states, of whatever block file: for messages.
+    pub(super) fn stated_bytes(&self) -> Option<u64> {
+        self.both.iter().filter_map(|bytes| Slot::read(bytes)).map(|slot| slot.durable_bytes).max()
     }
 
     /// The newest valid mark of this block file; its length is 0 if there is none.
     pub(super) fn mark_of(self, file_id: [u8; 16]) -> Result<Mark, StoreError> {
-        let Self { file, path, slots } = self;
+        let Self { file, path, both } = self;
         let mut mark = Mark { file, path, file_id, sequence: 0, durable_bytes: 0 };
-        for (place, slot) in (0..).zip(&slots) {
-            let Some((sequence, durable_bytes)) = mark.read_slot(slot)? else { continue };
-            if sequence > mark.sequence && sequence % 2 == place {
-                (mark.sequence, mark.durable_bytes) = (sequence, durable_bytes);
+        for (place, bytes) in (0..).zip(&both) {
+            let Some(slot) = Slot::read(bytes).filter(|slot| slot.file_id == file_id) else { continue };
+            if slot.version > VERSION {
+                return Err(StoreError::Newer { path: mark.path, version: slot.version, known: VERSION });
+            }
+            let sound = slot.sequence % 2 == place && slot.durable_bytes >= FILE_FRAME_BYTES as u64;
+            if sound && slot.sequence > mark.sequence {
+                (mark.sequence, mark.durable_bytes) = (slot.sequence, slot.durable_bytes);
             }
         }
         Ok(mark)
@@ -79,44 +88,46 @@ impl Mark {
     /// Writes the next slot and syncs it.
     pub(super) fn advance(&mut self, durable_bytes: u64) -> Result<(), StoreError> {
         let sequence = self.sequence + 1;
-        let slot = slot_bytes(&self.file_id, sequence, durable_bytes);
-        self.file.write_at(&slot, sequence % 2 * SLOT_STEP).map_err(StoreError::io("write", &self.path))?;
+        let slot = Slot { version: VERSION, file_id: self.file_id, sequence, durable_bytes };
+        self.file.write_at(&slot.to_bytes(), sequence % 2 * SLOT_STEP).map_err(StoreError::io("write", &self.path))?;
         self.file.sync().map_err(StoreError::io("sync", &self.path))?;
         (self.sequence, self.durable_bytes) = (sequence, durable_bytes);
         Ok(())
     }
+}
 
-    fn read_slot(&self, slot: &[u8]) -> Result<Option<(u64, u64)>, StoreError> {
-        let word = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().expect("eight bytes"));
-        if slot.len() < SLOT_BYTES || slot[..4] != MAGIC {
-            return Ok(None);
-        }
-        let version = u32::from_le_bytes(slot[4..8].try_into().expect("four bytes"));
-        let (sequence, durable_bytes) = (word(24), word(32));
-        if slot != slot_bytes_of(version, &self.file_id, sequence, durable_bytes) {
-            return Ok(None);
-        }
-        if version > VERSION {
-            return Err(StoreError::Newer { path: self.path.clone(), version, known: VERSION });
-        }
-        Ok((durable_bytes >= FILE_FRAME_BYTES as u64).then_some((sequence, durable_bytes)))
+/// One slot.
+struct Slot {
+    version: u32,
+    file_id: [u8; 16],
+    sequence: u64,
+    durable_bytes: u64,
+}
+
+impl Slot {
+    /// `None` if it is torn, or was never written.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; SLOT_BYTES] = bytes.try_into().ok()?;
+        let slot = Self {
+            version: u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")),
+            file_id: bytes[8..24].try_into().expect("sixteen bytes"),
+            sequence: u64::from_le_bytes(bytes[24..32].try_into().expect("eight bytes")),
+            durable_bytes: u64::from_le_bytes(bytes[32..40].try_into().expect("eight bytes")),
+        };
+        (slot.to_bytes() == *bytes).then_some(slot)
     }
-}
 
-fn slot_bytes(file_id: &[u8; 16], sequence: u64, durable_bytes: u64) -> [u8; SLOT_BYTES] {
-    slot_bytes_of(VERSION, file_id, sequence, durable_bytes)
-}
-
-fn slot_bytes_of(version: u32, file_id: &[u8; 16], sequence: u64, durable_bytes: u64) -> [u8; SLOT_BYTES] {
-    let mut slot = [0; SLOT_BYTES];
-    slot[..4].copy_from_slice(&MAGIC);
-    slot[4..8].copy_from_slice(&version.to_le_bytes());
-    slot[8..24].copy_from_slice(file_id);
-    slot[24..32].copy_from_slice(&sequence.to_le_bytes());
-    slot[32..40].copy_from_slice(&durable_bytes.to_le_bytes());
-    let checksum = crc32c::crc32c(&slot[..40]);
-    slot[40..].copy_from_slice(&checksum.to_le_bytes());
-    slot
+    fn to_bytes(&self) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0; SLOT_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4..8].copy_from_slice(&self.version.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.file_id);
+        bytes[24..32].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.durable_bytes.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..40]);
+        bytes[40..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
 }
 
 /// What the disk thread holds: makes appended blocks last, and says how far.
@@ -162,7 +173,7 @@ mod tests {
     #[test]
     fn a_slot_has_these_bytes() {
         let expected = "73706e6d010000000707070707070707070707070707070703000000000000002a01000000000000";
-        let slot = slot_bytes(&[7; 16], 3, 298);
+        let slot = Slot { version: VERSION, file_id: [7; 16], sequence: 3, durable_bytes: 298 }.to_bytes();
         assert_eq!(hex::encode(&slot[..40]), expected);
         assert_eq!(slot[40..], crc32c::crc32c(&slot[..40]).to_le_bytes());
     }

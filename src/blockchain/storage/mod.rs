@@ -6,9 +6,9 @@
 //! is cut at the first bad record when the chain is opened. A block is told to a person only once the
 //! mark has passed it.
 //!
-//! `blocks.dat` ([`file`]) is the chain. `blocks.mark` ([`mark`]) says how much of it is durable.
-//! `blocks.index` ([`index`], [`table`]) and `ledger.checkpoint` ([`checkpoint`]) are caches: they can
-//! be deleted, and are made anew. [`recovery`] opens them all.
+//! `blocks.dat` (file.rs) is the chain. `blocks.mark` (mark.rs) says how much of it is durable.
+//! `blocks.index` (index.rs, table.rs) and `ledger.checkpoint` (checkpoint.rs) are caches: they can be
+//! deleted, and are made anew. recovery.rs opens them all, reader.rs reads beside the writer.
 //!
 //! Left out: pruning, and repair in place. A damaged chain is fetched again from peers.
 
@@ -45,6 +45,7 @@ pub use crate::blockchain::storage::recovery::{Cut, Recovery};
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::disk::Disk;
 use crate::blockchain::params::Params;
+use crate::blockchain::reject::Reject;
 use crate::blockchain::storage::file::BlockFile;
 use crate::blockchain::storage::index::Index;
 use crate::primitives::frame::{self, KIND_BLOCK, frame_into};
@@ -180,6 +181,14 @@ impl PersistentBlockchain {
         self.reader.block(record)
     }
 
+    /// The error of a block whose bytes are as they were written and that breaks a rule all the same: it
+    /// was never checked by this program.
+    pub fn broken(&self, record: RecordNo, reject: Reject) -> Result<StoreError, StoreError> {
+        let offset = self.meta(record)?.offset;
+        let reason = BadRecord::Rule(Box::new(reject));
+        Ok(self.reader.data.damaged(record.0, offset, self.durable_bytes(), reason))
+    }
+
     /// Visits what is known of each block in file order, from this one on: a sequential read, many times
     /// faster than asking for each.
     pub fn each_meta(&self, from: RecordNo, visit: &mut dyn FnMut(BlockMeta)) -> Result<(), StoreError> {
@@ -199,7 +208,9 @@ impl PersistentBlockchain {
     pub fn mark_active_connected(&mut self) {
         let mut shared = self.index.view.shared.write();
         let index::Shared { heights, connected, .. } = &mut *shared;
-        heights.iter().for_each(|&record| connected.insert(record));
+        for &record in heights.iter() {
+            connected.insert(record);
+        }
     }
 
     /// Moves the active chain: what is above `fork_height` becomes `path`, whose last block is `tip`.
@@ -213,7 +224,9 @@ impl PersistentBlockchain {
             shared.heights.reserve_exact(path.len() + kept / 8 + 1_024);
         }
         shared.heights.extend(path.iter().map(|record| record.0));
-        path.iter().for_each(|record| shared.connected.insert(record.0));
+        for record in path {
+            shared.connected.insert(record.0);
+        }
         assert!(shared.heights.last() == Some(&tip.record.0), "the tip is the path's last block");
         shared.tip = Some(tip);
     }

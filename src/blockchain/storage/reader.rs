@@ -5,11 +5,14 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::blockchain::storage::error::{BadRecord, StoreError};
+use crate::blockchain::storage::error::StoreError;
 use crate::blockchain::storage::file::{BlockFile, check_frame};
-use crate::blockchain::storage::index::{BlockMeta, IndexView, RECORD_BYTES, RUN, Raw, RecordNo};
+use crate::blockchain::storage::index::{BlockMeta, IndexView, RECORD_BYTES, Raw, RecordNo};
 use crate::primitives::frame;
 use crate::primitives::hash::Hash;
+
+/// Index records that are read at once for a run: few beside one large block, many beside a system call.
+const LOOK: usize = 256;
 
 /// The chain as everybody but the owner sees it.
 #[derive(Clone, Debug)]
@@ -38,6 +41,22 @@ impl ReadHandle {
     pub fn record_at(&self, height: u64) -> Option<RecordNo> {
         let height = usize::try_from(height).ok()?;
         self.index.shared.read().heights.get(height).copied().map(RecordNo)
+    }
+
+    /// The records of at most `count` blocks of the active chain, from this height up.
+    pub fn records_from(&self, height: u64, count: usize) -> Vec<RecordNo> {
+        let Ok(first) = usize::try_from(height) else { return Vec::new() };
+        let shared = self.index.shared.read();
+        shared.heights.iter().skip(first).take(count).copied().map(RecordNo).collect()
+    }
+
+    /// What is known of `count` blocks that follow one another in the file: one read.
+    pub fn metas(&self, first: RecordNo, count: usize) -> Result<Vec<BlockMeta>, StoreError> {
+        let mut bytes = vec![0; count * RECORD_BYTES];
+        self.index.read(&mut bytes, first.0)?;
+        let records = (first.0..).zip(bytes.chunks_exact(RECORD_BYTES));
+        let metas = records.map(|(record, bytes)| Raw::check(bytes).map(|raw| raw.meta(record)).ok_or(record));
+        metas.collect::<Result<_, _>>().map_err(|record| self.index.damaged(record))
     }
 
     /// The block with this id, on any branch.
@@ -88,43 +107,49 @@ impl ReadHandle {
             return Ok(0);
         }
         let there = self.records().saturating_sub(first.0) as usize;
-        // A frame has at least 113 bytes, so no more records than these can be needed.
-        let wanted = count.min(there).min(RUN).min(bytes_max / 113 + 1);
-        let mut records = vec![0; wanted * RECORD_BYTES];
-        self.index.read(&mut records, first.0)?;
-        let (mut run, mut run_bytes) = (Vec::with_capacity(wanted), 0);
-        for (record, bytes) in (first.0..).zip(records.chunks_exact(RECORD_BYTES)) {
-            let raw = Raw::check(bytes).ok_or_else(|| self.index.damaged(record))?;
-            let frame_bytes = frame::HEADER_BYTES + raw.size_bytes() as usize;
-            if !run.is_empty() && run_bytes + frame_bytes > bytes_max {
-                break;
-            }
-            run_bytes += frame_bytes;
-            run.push((raw, frame_bytes));
-        }
-        let Some(&(front, _)) = run.first() else { return Ok(0) };
+        let (at, run) = self.run(first, count.min(there), bytes_max)?;
+        let run_bytes = run.iter().map(|&(_, size_bytes)| frame::HEADER_BYTES + size_bytes as usize).sum();
         buffer.resize(run_bytes, 0);
-        let read = self.data.file.read_at(buffer, front.offset());
+        let read = self.data.file.read_at(buffer, at);
         buffer.truncate(read.map_err(StoreError::io("read", &self.data.path))?);
-        let verified = self.verify_run(&run, first, front.offset(), buffer);
+        let verified = self.verify_run(&run, first, at, buffer);
         verified.inspect_err(|_| buffer.clear())?;
         Ok(run.len())
     }
 
-    fn verify_run(&self, run: &[(Raw<'_>, usize)], first: RecordNo, at: u64, buffer: &[u8]) -> Result<(), StoreError> {
-        let mut rest = buffer;
-        let mut offset = at;
-        for (record, &(raw, frame_bytes)) in (first.0..).zip(run) {
+    /// Where a run begins, and id and size of each block in it.
+    fn run(&self, first: RecordNo, count: usize, bytes_max: usize) -> Result<(u64, Vec<(Hash, u32)>), StoreError> {
+        let mut buffer = vec![0; RECORD_BYTES * count.min(LOOK)];
+        let (mut at, mut end, mut run) = (0, 0, Vec::new());
+        let mut next = first.0;
+        while run.len() < count {
+            let records = &mut buffer[..RECORD_BYTES * LOOK.min(count - run.len())];
+            self.index.read(records, next)?;
+            for bytes in records.chunks_exact(RECORD_BYTES) {
+                let raw = Raw::check(bytes).ok_or_else(|| self.index.damaged(next))?;
+                if run.is_empty() {
+                    (at, end) = (raw.offset(), raw.offset());
+                } else if raw.end() - at > bytes_max as u64 {
+                    return Ok((at, run));
+                }
+                if raw.offset() != end {
+                    return Err(self.index.damaged(next));
+                }
+                run.push((raw.id(), raw.size_bytes()));
+                (end, next) = (raw.end(), next + 1);
+            }
+        }
+        Ok((at, run))
+    }
+
+    fn verify_run(&self, run: &[(Hash, u32)], first: RecordNo, at: u64, buffer: &[u8]) -> Result<(), StoreError> {
+        let (mut rest, mut offset) = (buffer, at);
+        for (record, &(id, size_bytes)) in (first.0..).zip(run) {
+            let frame_bytes = frame::HEADER_BYTES + size_bytes as usize;
             let (frame, after) = rest.split_at(frame_bytes.min(rest.len()));
-            let checked = if raw.offset() == offset {
-                check_frame(frame, raw.size_bytes(), raw.id())
-            } else {
-                // The index says that the frames do not follow each other.
-                Err(BadRecord::Magic)
-            };
+            let checked = check_frame(frame, size_bytes, id);
             checked.map_err(|reason| self.data.damaged(record, offset, self.durable_bytes(), reason))?;
-            rest = after;
-            offset += frame_bytes as u64;
+            (rest, offset) = (after, offset + frame_bytes as u64);
         }
         Ok(())
     }

@@ -109,9 +109,13 @@ fn open_data(
         }
         // The mark is written last of all: where there is one, there was a whole frame 0.
         Front::Unfinished => {
-            let size_bytes = data.size_bytes()?;
-            Err(StoreError::Short { path: data.path.clone(), size_bytes, mark: FILE_FRAME_BYTES as u64 })
+            let mark = slots.stated_bytes().unwrap_or(FILE_FRAME_BYTES as u64);
+            Err(StoreError::Short { path: data.path.clone(), size_bytes: data.size_bytes()?, mark })
         }
+        Front::Bad(reason) => match slots.stated_bytes() {
+            Some(mark) => Err(data.damaged(0, 0, mark, reason)),
+            None => Err(StoreError::Foreign { path: data.path.clone(), reason: reason.to_string() }),
+        },
     }
 }
 
@@ -175,7 +179,7 @@ fn load_records(
             heaviest.see(record, raw, view)?;
         }
         next += good;
-        if let Some(bytes) = run.chunks_exact(RECORD_BYTES).take(good as usize).last() {
+        if let Some(bytes) = run.chunks_exact(RECORD_BYTES).take(good as usize).next_back() {
             last = Some(Raw::trusted(bytes).meta(next - 1));
         }
         if good as usize * RECORD_BYTES < run.len() {

@@ -6,7 +6,6 @@ use crate::primitives::hash::Hash;
 ///
 /// With 2^bits slots a slot needs only `bits` bits for a record's number, since there are fewer records
 /// than slots; the others hold bits of the id, so that a wrong slot costs a read once in thousands.
-#[derive(Debug)]
 pub(super) struct Table {
     /// 0 is empty; else `bits of the id above the mask | record + 1 within it`.
     slots: Vec<u32>,
@@ -73,7 +72,7 @@ fn key(id: &Hash) -> u32 {
 }
 
 /// A set of record numbers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {

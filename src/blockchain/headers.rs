@@ -1,0 +1,132 @@
+//! Headers whose bodies are still missing: a small tree above the blocks in the file.
+//!
+//! On a network with tiny difficulty headers cost nothing to make, so structure bounds them and not
+//! work: at most [`HEADERS_MAX`] in the whole node, and only branches that at some moment had at least
+//! the tip's work, or were proven to get there (RULES 13, 17, 18). What is weaker is forgotten; its
+//! next announcement brings it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::blockchain::block::CheckedHeader;
+use crate::blockchain::position::Position;
+use crate::primitives::hash::Hash;
+
+/// Headers without bodies in the whole node: about 5 MiB.
+pub const HEADERS_MAX: usize = 20_000;
+/// Headers of one work and height.
+const SIBLINGS_MAX: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    header: CheckedHeader,
+    position: Position,
+    proven: bool,
+}
+
+/// The tree.
+#[derive(Debug, Default)]
+pub struct HeaderTree {
+    headers: BTreeMap<Hash, Pending>,
+    /// How many there are of each (work, height).
+    siblings: BTreeMap<(u128, u64), usize>,
+}
+
+impl HeaderTree {
+    /// How many headers wait for their bodies.
+    pub fn len(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty()
+    }
+
+    /// How many more may be taken.
+    pub fn room(&self) -> usize {
+        HEADERS_MAX - self.headers.len()
+    }
+
+    /// Where a header stands.
+    pub fn position(&self, id: &Hash) -> Option<Position> {
+        self.headers.get(id).map(|pending| pending.position)
+    }
+
+    /// Takes a header; false if there is no room for it. `proven`: a stream has shown that its branch
+    /// will outweigh the tip, although this header alone does not.
+    pub fn insert(&mut self, header: CheckedHeader, position: Position, proven: bool) -> bool {
+        if let Some(known) = self.headers.get_mut(&header.id()) {
+            known.proven |= proven;
+            return true;
+        }
+        let siblings = self.siblings.get(&(position.work, position.height)).copied().unwrap_or(0);
+        if self.room() == 0 || siblings >= SIBLINGS_MAX {
+            return false;
+        }
+        self.siblings.insert((position.work, position.height), siblings + 1);
+        self.headers.insert(header.id(), Pending { header, position, proven });
+        true
+    }
+
+    /// Forgets a header: its body has come, or it was condemned.
+    pub fn remove(&mut self, id: &Hash) {
+        let Some(pending) = self.headers.remove(id) else { return };
+        let key = (pending.position.work, pending.position.height);
+        if let Some(count) = self.siblings.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.siblings.remove(&key);
+            }
+        }
+    }
+
+    /// Forgets a header and all that build on it.
+    pub fn remove_branch(&mut self, root: &Hash) {
+        // By height, so that one pass meets every parent before its children.
+        let mut by_height: Vec<&Pending> = self.headers.values().collect();
+        by_height.sort_unstable_by_key(|pending| pending.position.height);
+        let mut doomed = BTreeSet::from([*root]);
+        for pending in by_height {
+            if doomed.contains(&pending.header.header().prev) {
+                doomed.insert(pending.header.id());
+            }
+        }
+        doomed.iter().for_each(|id| self.remove(id));
+    }
+
+    /// The heaviest header worth a download: heavier than the tip, or proven to lead there.
+    pub fn best(&self, tip_work: u128) -> Option<Position> {
+        // The least id among equals: any fixed choice will do, since the bodies decide by who comes first.
+        let worth = self.headers.values().filter(|pending| pending.proven || pending.position.work > tip_work);
+        worth.map(|pending| pending.position).max_by_key(|position| (position.work, std::cmp::Reverse(position.id)))
+    }
+
+    /// The ids from the first missing body up to this header, oldest first.
+    pub fn branch(&self, leaf: &Hash) -> Vec<Hash> {
+        let mut ids = Vec::new();
+        let mut next = *leaf;
+        while let Some(pending) = self.headers.get(&next) {
+            ids.push(next);
+            next = pending.header.header().prev;
+        }
+        ids.reverse();
+        ids
+    }
+
+    /// Forgets branches that the tip has outgrown, but for the one that leads to `keep`.
+    pub fn evict(&mut self, tip_work: u128, keep: Option<&Hash>) {
+        // Cheap on a quiet chain, and exact: a branch lives as long as its heaviest leaf does.
+        let mut alive: BTreeSet<Hash> = keep.into_iter().flat_map(|leaf| self.branch(leaf)).collect();
+        let leaves = self.headers.values().filter(|pending| pending.position.work >= tip_work);
+        for leaf in leaves.map(|pending| pending.header.id()).collect::<Vec<_>>() {
+            let mut next = leaf;
+            while let Some(pending) = self.headers.get(&next)
+                && alive.insert(next)
+            {
+                next = pending.header.header().prev;
+            }
+        }
+        let dead: Vec<Hash> = self.headers.keys().filter(|id| !alive.contains(id)).copied().collect();
+        dead.iter().for_each(|id| self.remove(id));
+    }
+}

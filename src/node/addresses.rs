@@ -1,0 +1,274 @@
+//! The address book: where nodes are said to listen, and whom to try next.
+//!
+//! What strangers tell is bounded thrice: by a bucket of tokens for each peer, by a share of the book
+//! for each network they come from, and by the book's size. Only addresses that we have talked to
+//! ourselves are passed on. The file is a convenience: one that cannot be read is ignored.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::blockchain::disk::{self, Disk};
+use crate::node::message::{ADDRESSES_MAX, PeerAddress};
+use crate::node::peers::scope;
+use crate::node::rng::Rng;
+use crate::primitives::codec::{self, Decode, Encode, List};
+use crate::primitives::time::{Mono, Now, Wall};
+
+/// The file's name in the data directory.
+pub const FILE: &str = "addresses";
+/// Addresses in the book: about half a MiB.
+const BOOK_MAX: usize = 4_096;
+/// Of these, from one network of sources (a /16, an IPv6 /32).
+const GROUP_MAX: usize = 512;
+/// An address that failed so often and never answered is dropped.
+const FAILURES_MAX: u32 = 10;
+/// The share of the book that one peer is told, in percent, once per connection.
+const SHARE_PERCENT: usize = 23;
+/// The least wait after a failure; it doubles up to an hour.
+const RETRY_MS: u64 = 10_000;
+const RETRY_MS_MAX: u64 = 3_600_000;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The network of whoever told us.
+    group: u32,
+    /// When a handshake with it last succeeded.
+    talked_at: Option<Wall>,
+    failures: u32,
+    next_try: Mono,
+}
+
+#[derive(Encode, Decode)]
+struct SavedEntry {
+    address: PeerAddress,
+    group: u32,
+    talked_at: u64,
+}
+
+#[derive(Encode, Decode)]
+struct Saved {
+    magic: [u8; 4],
+    entries: List<SavedEntry, BOOK_MAX>,
+}
+
+const MAGIC: [u8; 4] = *b"spa\x01";
+
+/// The book.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    entries: BTreeMap<SocketAddr, Entry>,
+    changed: bool,
+}
+
+impl AddressBook {
+    /// What an earlier run has saved; empty if there is nothing that can be read.
+    pub fn load(disk: &dyn Disk) -> std::io::Result<Self> {
+        let mut book = Self::default();
+        let most = 4 + 2 + BOOK_MAX * 30 + 4;
+        let Some(bytes) = disk::read_small(disk, FILE, most)? else { return Ok(book) };
+        let Some((body, checksum)) = bytes.split_last_chunk::<4>() else { return Ok(book) };
+        if crc32c::crc32c(body).to_le_bytes() != *checksum {
+            return Ok(book);
+        }
+        if let Ok(saved) = codec::decode::<Saved>(body)
+            && saved.magic == MAGIC
+        {
+            for saved in &saved.entries {
+                let talked_at = (saved.talked_at != 0).then_some(Wall(saved.talked_at));
+                let entry = Entry { group: saved.group, talked_at, failures: 0, next_try: Mono(0) };
+                book.entries.insert(saved.address.into(), entry);
+            }
+        }
+        Ok(book)
+    }
+
+    /// The bytes to save, if anything changed since the last call.
+    pub fn to_save(&mut self) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let entries = self.entries.iter().map(|(&address, entry)| SavedEntry {
+            address: address.into(),
+            group: entry.group,
+            talked_at: entry.talked_at.map_or(0, |at| at.0),
+        });
+        let mut bytes = codec::encode(&Saved { magic: MAGIC, entries: List::first_of(entries.collect()) });
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        Some(bytes)
+    }
+
+    /// How many addresses it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes what a peer told, as far as it may be; gives how many were new.
+    pub fn learn(&mut self, source: IpAddr, addresses: &[PeerAddress]) -> usize {
+        let group = group_of(source);
+        let mut new = 0;
+        let mut of_group = self.entries.values().filter(|entry| entry.group == group).count();
+        for address in addresses.iter().copied().map(SocketAddr::from) {
+            if !is_dialable(address, source) || self.entries.contains_key(&address) || of_group >= GROUP_MAX {
+                continue;
+            }
+            if self.entries.len() >= BOOK_MAX && !self.drop_worst() {
+                break;
+            }
+            self.entries.insert(address, Entry { group, talked_at: None, failures: 0, next_try: Mono(0) });
+            of_group += 1;
+            new += 1;
+        }
+        self.changed |= new > 0;
+        new
+    }
+
+    /// A handshake with this address succeeded.
+    pub fn talked(&mut self, now: Now, address: SocketAddr) {
+        if self.entries.len() >= BOOK_MAX && !self.entries.contains_key(&address) && !self.drop_worst() {
+            return;
+        }
+        let fresh = Entry { group: group_of(address.ip()), talked_at: None, failures: 0, next_try: Mono(0) };
+        let entry = self.entries.entry(address).or_insert(fresh);
+        (entry.talked_at, entry.failures) = (Some(now.wall), 0);
+        entry.next_try = now.mono.after(RETRY_MS);
+        self.changed = true;
+    }
+
+    /// A dial came to nothing.
+    pub fn failed(&mut self, now: Now, address: SocketAddr) {
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        entry.next_try = now.mono.after(back_off_ms(entry.failures));
+        if entry.failures >= FAILURES_MAX && entry.talked_at.is_none() {
+            self.entries.remove(&address);
+            self.changed = true;
+        }
+    }
+
+    /// Somebody to dial now: mostly those that answered before, sometimes one that never has.
+    pub fn choose(&self, now: Mono, rng: &mut Rng, mut skip: impl FnMut(SocketAddr) -> bool) -> Option<SocketAddr> {
+        let ready: Vec<(SocketAddr, bool)> = self
+            .entries
+            .iter()
+            .filter(|&(&address, entry)| entry.next_try <= now && !skip(address))
+            .map(|(&address, entry)| (address, entry.talked_at.is_some()))
+            .collect();
+        let proven = rng.below(10) < 7;
+        let mut pool: Vec<SocketAddr> = ready.iter().filter(|(_, tried)| *tried == proven).map(|(a, _)| *a).collect();
+        if pool.is_empty() {
+            pool = ready.into_iter().map(|(address, _)| address).collect();
+        }
+        if pool.is_empty() { None } else { Some(pool[rng.below(pool.len())]) }
+    }
+
+    /// What one peer is told: a sample of those that we have talked to ourselves.
+    pub fn sample(&self, rng: &mut Rng, asker: IpAddr) -> List<PeerAddress, ADDRESSES_MAX> {
+        let mut known: Vec<SocketAddr> = self
+            .entries
+            .iter()
+            .filter(|&(address, entry)| entry.talked_at.is_some() && scope(address.ip()) >= scope(asker))
+            .map(|(&address, _)| address)
+            .collect();
+        // A share of a large book; a small one is no secret.
+        let share = (self.entries.len() * SHARE_PERCENT / 100).max(16).min(known.len());
+        for place in 0..share {
+            let other = place + rng.below(known.len() - place);
+            known.swap(place, other);
+        }
+        known.truncate(share);
+        List::first_of(known.into_iter().map(PeerAddress::from).collect())
+    }
+
+    /// Makes room: the one that failed most and never answered. False if all have answered.
+    fn drop_worst(&mut self) -> bool {
+        let strangers = self.entries.iter().filter(|(_, entry)| entry.talked_at.is_none());
+        let worst = strangers.max_by_key(|(_, entry)| entry.failures).map(|(&address, _)| address);
+        worst.is_some_and(|address| self.entries.remove(&address).is_some())
+    }
+}
+
+/// The wait after so many failures in a row.
+pub fn back_off_ms(failures: u32) -> u64 {
+    RETRY_MS.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(RETRY_MS_MAX)
+}
+
+/// Addresses of one /16 (IPv6: /32) are likely to be one person's.
+fn group_of(ip: IpAddr) -> u32 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => u32::from(v4) >> 16,
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            u32::from(a) << 16 | u32::from(b)
+        }
+    }
+}
+
+/// Whether an address is worth keeping that a peer at `source` told: a stranger from afar cannot know
+/// what listens on our own machine or network.
+fn is_dialable(address: SocketAddr, source: IpAddr) -> bool {
+    let ip = address.ip();
+    let absurd = ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    address.port() != 0 && !absurd && scope(ip) >= scope(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &[&str]) -> Vec<PeerAddress> {
+        text.iter().map(|text| PeerAddress::from(text.parse::<SocketAddr>().expect("an address"))).collect()
+    }
+
+    /// Goal: nobody can make us dial nonsense, or our own network from afar. Method: one of each kind.
+    #[test]
+    fn only_plausible_addresses_are_learnt() {
+        let mut book = AddressBook::default();
+        let told = addresses(&[
+            "8.8.8.8:0",
+            "0.0.0.0:9000",
+            "224.0.0.1:9000",
+            "127.0.0.1:9001",
+            "192.168.1.7:9000",
+            "8.8.8.8:9000",
+        ]);
+        assert_eq!(book.learn("1.2.3.4".parse().expect("ip"), &told), 1, "only the public one");
+        assert_eq!(book.learn("192.168.1.2".parse().expect("ip"), &told), 1, "and the private one from a neighbour");
+        assert_eq!(book.learn("127.0.0.1".parse().expect("ip"), &told), 1, "and loopback from this machine");
+    }
+
+    /// Goal: one source cannot fill the book. Method: more addresses than its share from one network.
+    #[test]
+    fn one_network_of_sources_has_a_bounded_share() {
+        let mut book = AddressBook::default();
+        for third in 0..8_u8 {
+            let many: Vec<_> = (0..250_u8).map(|last| format!("8.8.{third}.{last}:9000")).collect();
+            let many: Vec<_> = many.iter().map(String::as_str).collect();
+            book.learn("1.2.3.4".parse().expect("ip"), &addresses(&many));
+        }
+        assert_eq!(book.len(), GROUP_MAX);
+    }
+
+    /// Goal: a damaged file never stops a node. Method: every byte of it changed, and every length.
+    #[test]
+    fn damaged_file_is_ignored() {
+        use crate::blockchain::memory_disk::MemoryDisk;
+        let mut book = AddressBook::default();
+        book.talked(Now::default(), "8.8.8.8:9000".parse().expect("an address"));
+        let bytes = book.to_save().expect("changed");
+        for (place, keep) in (0..bytes.len()).map(|place| (place, bytes.len())).chain((0..bytes.len()).map(|n| (0, n)))
+        {
+            let disk = MemoryDisk::default();
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 0x40;
+            damaged.truncate(keep);
+            disk::replace(&disk, FILE, &damaged).expect("memory");
+            assert!(AddressBook::load(&disk).expect("memory").is_empty());
+        }
+    }
+}

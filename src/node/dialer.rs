@@ -1,0 +1,156 @@
+//! Whom to dial next: peers the operator named, the network's seeds, then the address book.
+//!
+//! A named peer is dialled for ever, with a growing pause. Seeds are for finding the first others. A
+//! target that turned out to be this very node is never dialled again, and one that is connected the
+//! other way round is left alone until it goes.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::blockchain::params::Params;
+use crate::node::addresses::AddressBook;
+use crate::node::event::{Effect, Target};
+use crate::node::peers::Peers;
+use crate::node::reason::Reason;
+use crate::node::report::{Level, Report};
+use crate::node::rng::Rng;
+use crate::primitives::time::{Mono, Now};
+
+/// Between two rounds of looking for peers.
+const ROUND_MS: u64 = 1_000;
+/// The first pause after a failure; it doubles up to the longest.
+const PAUSE_MS: u64 = 2_000;
+/// The longest pause of a target that was named.
+const PAUSE_MS_MAX: u64 = 60_000;
+/// The longest pause of a neighbour on this machine: looking there costs nothing.
+const PAUSE_LOCAL_MS_MAX: u64 = 15_000;
+/// Targets that are remembered to be this node.
+const OURSELVES_MAX: usize = 64;
+/// Dials under way at a time.
+const DIALS_MAX: usize = 4;
+
+#[derive(Debug)]
+struct Named {
+    target: Target,
+    /// Dialled even when there are peers enough.
+    wanted: bool,
+    pause_ms: u64,
+    next: Mono,
+    /// The node that was last found there.
+    nonce: Option<u64>,
+    /// Whether its failure was told: a missing neighbour is worth one line, not one each minute.
+    told: bool,
+}
+
+/// The dial plan.
+#[derive(Debug)]
+pub struct Dialer {
+    named: Vec<Named>,
+    dialing: BTreeSet<Target>,
+    /// Targets at which we have met ourselves.
+    ourselves: BTreeSet<Target>,
+    outbound_max: usize,
+    next_round: Mono,
+    /// Whether the first round of dials has come to an end, one way or the other.
+    has_looked: bool,
+}
+
+impl Dialer {
+    /// `connect` are wanted for ever, `seeds` while there are too few.
+    pub fn new(connect: Vec<Target>, seeds: &[String], our_port: u16, outbound_max: usize) -> Self {
+        let named =
+            |target, wanted| Named { target, wanted, pause_ms: PAUSE_MS, next: Mono(0), nonce: None, told: false };
+        let seeds =
+            seeds.iter().filter(|seed| !(Params::seed_is_local(seed) && seed.ends_with(&format!(":{our_port}"))));
+        let seeds = seeds.map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
+        let wanted: Vec<Named> = connect.into_iter().map(|target| named(target, true)).collect();
+        let seeds: Vec<Target> = seeds.filter(|seed| wanted.iter().all(|wanted| wanted.target != *seed)).collect();
+        let named = wanted.into_iter().chain(seeds.into_iter().map(|seed| named(seed, false))).collect();
+        Self {
+            named,
+            dialing: BTreeSet::new(),
+            ourselves: BTreeSet::new(),
+            outbound_max,
+            next_round: Mono(0),
+            has_looked: false,
+        }
+    }
+
+    /// Starts the dials that are due.
+    pub fn on_tick(&mut self, now: Mono, peers: &Peers, book: &AddressBook, rng: &mut Rng, out: &mut Vec<Effect>) {
+        if now < self.next_round {
+            return;
+        }
+        self.has_looked |= self.next_round != Mono(0) && self.dialing.is_empty();
+        self.next_round = now.after(ROUND_MS);
+        let places = self.outbound_max.saturating_sub(peers.outbound() + self.dialing.len());
+        let mut seeds_left = places;
+        let mut chosen = Vec::new();
+        for named in &self.named {
+            let connected = named.nonce.is_some_and(|nonce| peers.is_connected(nonce))
+                || peers.iter().any(|(_, peer)| peer.target.as_ref() == Some(&named.target))
+                || matches!(named.target, Target::Address(a) if peers.iter().any(|(_, p)| p.listens_at() == Some(a)));
+            let under_way = self.dialing.contains(&named.target) || self.ourselves.contains(&named.target);
+            let due = !connected && !under_way && now >= named.next;
+            if due && self.dialing.len() + chosen.len() < DIALS_MAX && (named.wanted || seeds_left > 0) {
+                seeds_left = seeds_left.saturating_sub(usize::from(!named.wanted));
+                chosen.push(named.target.clone());
+            }
+        }
+        if chosen.is_empty() && places > 0 && self.dialing.len() < DIALS_MAX {
+            // One a second at most: an address book full of black holes must not become a port scan.
+            let skip = |address: SocketAddr| {
+                self.dialing.contains(&Target::Address(address))
+                    || self.ourselves.contains(&Target::Address(address))
+                    || peers.iter().any(|(_, peer)| peer.listens_at() == Some(address))
+            };
+            chosen.extend(book.choose(now, rng, skip).map(Target::Address));
+        }
+        for target in chosen {
+            self.dialing.insert(target.clone());
+            out.push(Effect::Dial { target });
+        }
+    }
+
+    /// Whether those who might be ahead of us had their chance: nobody should mine before.
+    pub fn has_looked(&self) -> bool {
+        self.has_looked
+    }
+
+    /// A dial has led to a handshake.
+    pub fn connected(&mut self, target: &Target, nonce: u64) {
+        self.dialing.remove(target);
+        if let Some(named) = self.named.iter_mut().find(|named| named.target == *target) {
+            (named.nonce, named.pause_ms, named.told) = (Some(nonce), PAUSE_MS, false);
+        }
+    }
+
+    /// A dial has come to nothing, or what it led to is closed: the next one waits.
+    pub fn failed(&mut self, now: Now, target: &Target, reason: &Reason, out: &mut Vec<Effect>) {
+        self.dialing.remove(target);
+        let local = matches!(target, Target::Address(address) if address.ip().is_loopback());
+        if *reason == Reason::Oneself {
+            // There are few places at which we can meet ourselves; a liar may claim more.
+            if self.ourselves.len() >= OURSELVES_MAX {
+                self.ourselves.clear();
+            }
+            self.ourselves.insert(target.clone());
+        }
+        let Some(named) = self.named.iter_mut().find(|named| named.target == *target) else { return };
+        named.next = now.mono.after(named.pause_ms);
+        let longest = if local { PAUSE_LOCAL_MS_MAX } else { PAUSE_MS_MAX };
+        named.pause_ms = (named.pause_ms * 2).min(longest);
+        // Nobody there is what one expects of a neighbour; something else there is worth a line.
+        let nobody = matches!(reason, Reason::Broken(_) | Reason::Duplicate | Reason::Oneself);
+        let level = if named.told || (nobody && !named.wanted) { Level::Debug } else { Level::Info };
+        named.told = true;
+        out.push(Effect::Tell(Report::DialFailed { target: target.clone(), reason: reason.clone(), level }));
+    }
+
+    /// A connection that a dial had led to is gone: it is dialled again after a pause.
+    pub fn lost(&mut self, now: Mono, target: &Target) {
+        if let Some(named) = self.named.iter_mut().find(|named| named.target == *target) {
+            named.next = now.after(named.pause_ms);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is promised only once it cannot be lost: syncs, checkpoints, and what people are told of both.
+//!
+//! At most one sync is under way. At the tip each block is synced at once; while catching up, syncs are
+//! grouped, because nobody waits for them and a peer has every block that a crash could cost.
+
+use std::collections::VecDeque;
+
+use crate::blockchain::chain::Chain;
+use crate::blockchain::ledger::Ledger;
+use crate::blockchain::storage::BlockMeta;
+use crate::node::event::Effect;
+use crate::node::report::Report;
+use crate::primitives::hash::Hash;
+use crate::primitives::time::Mono;
+
+/// Between two syncs while catching up.
+const GROUP_MS: u64 = 500;
+/// Bytes that are synced without waiting for that.
+const GROUP_BYTES: u64 = 16 << 20;
+/// Blocks appended since the last checkpoint that make the next one due: what start-up replays at most.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// Tips that wait for their sync. More are only counted by the last of them.
+const PENDING_MAX: usize = 64;
+
+/// What waits for the disk.
+#[derive(Debug)]
+pub struct Durability {
+    in_flight: bool,
+    asked_upto: u64,
+    asked_at: Mono,
+    /// Tips that are not durable yet.
+    tips: VecDeque<BlockMeta>,
+    /// Blocks of ours that are not durable yet: end, height, id.
+    mined: VecDeque<(u64, u64, Hash)>,
+    checkpoint: Checkpoint,
+    /// Where the block file ended when the newest checkpoint was taken.
+    checkpointed: u64,
+}
+
+#[derive(Debug)]
+enum Checkpoint {
+    None,
+    /// Taken, and waiting for its block to be durable.
+    Taken(BlockMeta, Ledger),
+    /// The disk thread writes it.
+    Writing(Hash),
+}
+
+impl Durability {
+    /// `checkpointed`: where the block lies that the checkpoint on disk stands on; 0 without one.
+    pub fn new(chain: &Chain, checkpointed: u64) -> Self {
+        Self {
+            in_flight: false,
+            asked_upto: chain.store().durable_bytes(),
+            asked_at: Mono(0),
+            tips: VecDeque::new(),
+            mined: VecDeque::new(),
+            checkpoint: Checkpoint::None,
+            checkpointed,
+        }
+    }
+
+    /// The chain has a new tip.
+    pub fn on_tip(&mut self, tip: BlockMeta) {
+        if self.tips.len() >= PENDING_MAX {
+            self.tips.pop_back();
+        }
+        self.tips.push_back(tip);
+    }
+
+    /// A block of ours is in the file.
+    pub fn on_mined(&mut self, meta: &BlockMeta) {
+        self.mined.push_back((meta.end(), meta.header.height, meta.id));
+    }
+
+    /// Asks for whatever the disk should do now.
+    pub fn pump(&mut self, now: Mono, chain: &Chain, catching_up: bool, out: &mut Vec<Effect>) {
+        let appended = chain.store().appended_bytes();
+        let waits = catching_up
+            && now.since(self.asked_at) < GROUP_MS
+            && appended.saturating_sub(self.asked_upto) < GROUP_BYTES;
+        if !self.in_flight && appended > self.asked_upto && !waits {
+            self.ask(now, appended, out);
+        }
+        let due = appended.saturating_sub(self.checkpointed) > CHECKPOINT_BYTES;
+        if due && chain.rests() && matches!(self.checkpoint, Checkpoint::None) {
+            self.checkpointed = appended;
+            self.checkpoint = Checkpoint::Taken(*chain.tip(), chain.ledger().clone());
+        }
+        self.start_checkpoint(chain.store().durable_bytes(), out);
+    }
+
+    fn ask(&mut self, now: Mono, upto: u64, out: &mut Vec<Effect>) {
+        (self.in_flight, self.asked_upto, self.asked_at) = (true, upto, now);
+        out.push(Effect::Sync { upto });
+    }
+
+    fn start_checkpoint(&mut self, durable: u64, out: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.checkpoint, Checkpoint::None) {
+            Checkpoint::Taken(meta, ledger) if meta.end() <= durable => {
+                out.push(Effect::Checkpoint { tip: meta.id, ledger });
+                self.checkpoint = Checkpoint::Writing(meta.id);
+            }
+            other => self.checkpoint = other,
+        }
+    }
+
+    /// The file is durable up to here: now people may be told.
+    pub fn on_durable(&mut self, chain: &mut Chain, upto: u64, out: &mut Vec<Effect>) {
+        self.in_flight = false;
+        chain.store_mut().set_durable(upto);
+        let mut newest = None;
+        while let Some(tip) = self.tips.pop_front_if(|tip| tip.end() <= upto) {
+            newest = Some(tip);
+        }
+        while let Some((_, height, hash)) = self.mined.pop_front_if(|(end, ..)| *end <= upto) {
+            out.push(Effect::Tell(Report::Mined { height, hash }));
+        }
+        if let Some(tip) = newest {
+            out.push(Effect::Tell(Report::Durable { height: tip.header.height, hash: tip.id }));
+        }
+    }
+
+    /// A checkpoint is on the disk, or was not worth it.
+    pub fn on_checkpointed(&mut self, tip: Hash) {
+        if matches!(self.checkpoint, Checkpoint::Writing(writing) if writing == tip) {
+            self.checkpoint = Checkpoint::None;
+        }
+    }
+
+    /// What the disk should do before the end: everything appended made durable, and a checkpoint so
+    /// that the next start is quick, if the disk can do that in time.
+    pub fn close(&mut self, chain: &Chain, out: &mut Vec<Effect>) {
+        let appended = chain.store().appended_bytes();
+        if appended > chain.store().durable_bytes() {
+            out.push(Effect::Sync { upto: appended });
+        }
+        if chain.rests() && chain.tip().end() > self.checkpointed {
+            out.push(Effect::Checkpoint { tip: chain.tip().id, ledger: chain.ledger().clone() });
+        }
+    }
+}

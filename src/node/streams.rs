@@ -1,0 +1,414 @@
+//! Following peers' headers, and deciding which are worth keeping, in almost no memory.
+//!
+//! A stream starts at a block X that we know. While its branch is at least as heavy as our tip, its
+//! headers go into the header tree. If a full message ends below the tip's work, the branch is only
+//! *weighed*: headers are checked and thrown away, and of each message nothing is kept but its last
+//! header's height and hash. Once more work than the tip's is shown, the branch is *proven*: the same
+//! headers are asked for again from X, must pass the same marks, and are kept this time. So a branch of
+//! any depth can win, and a cheap one costs us nothing but the reading of it (after Bitcoin Core's
+//! headers presync, without a built-in minimum work).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::blockchain::block::CheckedHeader;
+use crate::blockchain::position::Position;
+use crate::blockchain::reject::{Blame, Reject};
+use crate::blockchain::storage::StoreError;
+use crate::node::event::{Asked, PeerId};
+use crate::node::message::{HEADERS_MAX, Message};
+use crate::node::reason::Reason;
+use crate::node::report::{Level, Report};
+use crate::node::turn::Turn;
+use crate::primitives::codec::List;
+use crate::primitives::hash::Hash;
+use crate::primitives::time::{Mono, Wall};
+
+/// For an answer to `GetHeaders`; doubles for each peer that fails in a row.
+const ANSWER_MS: u64 = 5_000;
+const ANSWER_MS_MAX: u64 = 64_000;
+/// A peer that did not answer is not asked before then.
+const PAUSE_MS: u64 = 30_000;
+/// Marks of one weighed branch: when they are full, every other one is dropped, so any depth fits.
+const MARKS_MAX: usize = 1_024;
+/// Headers that are weighed in a second, over all peers.
+const WEIGHED_PER_S: u64 = 100_000;
+/// Headers that are ahead of our clock and remembered, in all and for each peer.
+const EARLY_MAX: usize = 64;
+const EARLY_PER_PEER: usize = 4;
+
+/// What a stream's headers are.
+#[derive(Debug)]
+enum Stage {
+    /// On a branch at least as heavy as our tip: kept.
+    Heavy,
+    /// On a weaker branch: counted.
+    Weighed { start: Hash, at: Position, marks: Marks },
+    /// On a branch that was weighed and found heavier: kept.
+    Proven { marks: VecDeque<(u64, Hash)> },
+}
+
+/// Height and id at the ends of messages.
+#[derive(Debug, Default)]
+struct Marks(VecDeque<(u64, Hash)>);
+
+impl Marks {
+    fn add(&mut self, position: &Position) {
+        self.0.push_back((position.height, position.id));
+        if self.0.len() > MARKS_MAX {
+            // The last one always stays: it is where the proof is complete.
+            let (mut place, last) = (0, self.0.len() - 1);
+            self.0.retain(|_| {
+                place += 1;
+                place % 2 == 0 || place > last
+            });
+        }
+    }
+}
+
+/// One peer's headers.
+#[derive(Debug)]
+struct Stream {
+    stage: Stage,
+    /// When the question went out that is not answered yet.
+    asked_at: Option<Mono>,
+    /// Where to ask from next; `None` for our own locator.
+    from: Option<Hash>,
+}
+
+/// A header that is ahead of our clock.
+#[derive(Debug)]
+struct Early {
+    due: Wall,
+    id: Hash,
+    peer: PeerId,
+}
+
+/// All streams.
+#[derive(Debug)]
+pub struct Streams {
+    streams: BTreeMap<PeerId, Stream>,
+    /// Peers that did not answer, and until when they are not asked.
+    paused: BTreeMap<PeerId, Mono>,
+    early: Vec<Early>,
+    answer_ms: u64,
+    weighed: (Mono, u64),
+    told_new_rules: bool,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            early: Vec::new(),
+            answer_ms: ANSWER_MS,
+            weighed: (Mono(0), 0),
+            told_new_rules: false,
+        }
+    }
+}
+
+/// Headers of one message, as far as they are right.
+struct Judged {
+    /// The block that they follow.
+    start: Hash,
+    /// The new ones, with their positions.
+    headers: Vec<(CheckedHeader, Position)>,
+    /// Where the last right one stands.
+    end: Position,
+    /// Whether more may follow.
+    full: bool,
+    /// Whether our clock or our rules stopped us, which is no fault of the peer's.
+    cut_short: bool,
+}
+
+impl Streams {
+    /// Whether some branch is being followed.
+    pub fn is_busy(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// A peer has something whose parent we do not know: follow it.
+    pub fn follow(&mut self, peer: PeerId) {
+        self.streams.entry(peer).or_insert(Stream { stage: Stage::Heavy, asked_at: None, from: None });
+    }
+
+    /// A header is ahead of our clock: remembered if it is not far, and asked for again in time.
+    pub fn remember_early(&mut self, turn: &Turn, peer: PeerId, header: &CheckedHeader) {
+        let limit_ms = turn.chain.params().spec().future_limit_ms;
+        let due = Wall(header.header().time.saturating_sub(limit_ms));
+        let near = due.0.saturating_sub(turn.now.wall.0) <= limit_ms;
+        let of_peer = self.early.iter().filter(|early| early.peer == peer).count();
+        let known = self.early.iter().any(|early| early.id == header.id());
+        if near && !known && of_peer < EARLY_PER_PEER && self.early.len() < EARLY_MAX {
+            self.early.push(Early { due, id: header.id(), peer });
+        }
+    }
+
+    /// The answer to our question: decides what the stream is from now on.
+    pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
+        self.answer_ms = ANSWER_MS;
+        // Asked for, but the stream was given up meanwhile.
+        let Some(stream) = self.streams.remove(&peer) else { return Ok(()) };
+        let start = match (&stream.stage, headers.first()) {
+            (_, None) => return Ok(Self::ended(turn, peer, None, false)),
+            (Stage::Weighed { at, .. }, Some(first)) if at.id == first.header().prev => Some(*at),
+            (Stage::Weighed { .. }, Some(_)) => None,
+            (_, Some(first)) => turn.chain.position(&first.header().prev)?,
+        };
+        let Some(start) = start else {
+            let prev = headers[0].header().prev;
+            return Ok(turn.hang_up(peer, Reason::UnknownStart { prev }));
+        };
+        let Some(judged) = self.judge(turn, peer, start, headers)? else { return Ok(()) };
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.height = known.height.max(judged.end.height);
+        }
+        match stream.stage {
+            Stage::Heavy => self.heavy(turn, peer, judged),
+            Stage::Weighed { start, marks, .. } => Ok(self.weighed(turn, peer, start, marks, &judged)),
+            Stage::Proven { marks } => self.proven(turn, peer, marks, judged),
+        }
+    }
+
+    /// Checks headers against their positions; `None` if that was the end of the peer.
+    fn judge(
+        &mut self,
+        turn: &mut Turn,
+        peer: PeerId,
+        start: Position,
+        headers: &[CheckedHeader],
+    ) -> Result<Option<Judged>, StoreError> {
+        let mut judged = Judged {
+            start: start.id,
+            headers: Vec::new(),
+            end: start,
+            full: headers.len() == HEADERS_MAX,
+            cut_short: false,
+        };
+        for header in headers {
+            let verdict = if turn.chain.is_condemned(&header.id()) {
+                Err(Reject::Condemned { id: header.id() })
+            } else {
+                judged.end.child(turn.chain.params(), header, turn.now.wall)
+            };
+            match verdict {
+                Ok(position) => {
+                    judged.end = position;
+                    judged.headers.push((*header, position));
+                }
+                Err(reject) if reject.blame() == Blame::Nobody => {
+                    self.stopped(turn, peer, header, &reject);
+                    (judged.full, judged.cut_short) = (false, true);
+                    break;
+                }
+                Err(reject) => {
+                    let id = header.id();
+                    turn.chain.condemn(id);
+                    turn.tell(Report::Refused { id, why: reject.to_string() });
+                    turn.hang_up(peer, Reason::Rejected { id, reject });
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(judged))
+    }
+
+    /// Our clock or our rules say stop; nobody is to blame.
+    fn stopped(&mut self, turn: &mut Turn, peer: PeerId, header: &CheckedHeader, reject: &Reject) {
+        match reject {
+            Reject::NeedsRules { .. } if !self.told_new_rules => {
+                self.told_new_rules = true;
+                turn.note(Level::Warn, format!("block {:.12} of {peer}: {reject}", header.id()));
+            }
+            Reject::NeedsRules { .. } => {}
+            _ => {
+                turn.note(Level::Info, format!("block {:.12} of {peer} is early: {reject}", header.id()));
+                self.remember_early(turn, peer, header);
+            }
+        }
+    }
+
+    fn heavy(&mut self, turn: &mut Turn, peer: PeerId, judged: Judged) -> Result<(), StoreError> {
+        let end = judged.end;
+        if end.work >= turn.chain.tip().work {
+            return self.keep(turn, peer, judged, Stage::Heavy, false);
+        }
+        if judged.full {
+            let mut marks = Marks::default();
+            marks.add(&end);
+            self.weigh_on(turn.now.mono, peer, Stage::Weighed { start: judged.start, at: end, marks }, end.id);
+        } else {
+            Self::ended(turn, peer, Some(end), judged.cut_short);
+        }
+        Ok(())
+    }
+
+    fn weighed(&mut self, turn: &mut Turn, peer: PeerId, start: Hash, mut marks: Marks, judged: &Judged) {
+        let end = judged.end;
+        marks.add(&end);
+        if end.work > turn.chain.tip().work {
+            turn.note(Level::Info, format!("{peer} has shown a heavier branch from {start:.12}: fetching it"));
+            let stage = Stage::Proven { marks: marks.0 };
+            self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(start) });
+        } else if judged.full {
+            self.weigh_on(turn.now.mono, peer, Stage::Weighed { start, at: end, marks }, end.id);
+        } else {
+            Self::ended(turn, peer, Some(end), judged.cut_short);
+        }
+    }
+
+    fn proven(
+        &mut self,
+        turn: &mut Turn,
+        peer: PeerId,
+        mut marks: VecDeque<(u64, Hash)>,
+        judged: Judged,
+    ) -> Result<(), StoreError> {
+        let first = judged.headers.first().map_or(0, |(_, position)| position.height);
+        while let Some(&(height, id)) = marks.front()
+            && height <= judged.end.height
+        {
+            let place = height.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+            let there = place.and_then(|place| judged.headers.get(place)).is_some_and(|(header, _)| header.id() == id);
+            if !there {
+                return Ok(turn.hang_up(peer, Reason::OtherHeaders));
+            }
+            marks.pop_front();
+        }
+        let stage = if marks.is_empty() { Stage::Heavy } else { Stage::Proven { marks } };
+        if !judged.full && !judged.cut_short && matches!(stage, Stage::Proven { .. }) {
+            return Ok(turn.hang_up(peer, Reason::OtherHeaders));
+        }
+        self.keep(turn, peer, judged, stage, true)
+    }
+
+    /// Puts headers into the tree, and asks on if there may be more.
+    fn keep(
+        &mut self,
+        turn: &mut Turn,
+        peer: PeerId,
+        judged: Judged,
+        stage: Stage,
+        proven: bool,
+    ) -> Result<(), StoreError> {
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.work = known.work.max(judged.end.work);
+            known.has(judged.end.id);
+        }
+        let mut last = judged.start;
+        for (header, position) in judged.headers {
+            // A body that is in the file needs no header in the tree.
+            if !turn.chain.has_body(&header.id())? && !turn.chain.insert_header(header, position, proven) {
+                // No room: from here again when bodies have come.
+                self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
+                return Ok(());
+            }
+            last = header.id();
+        }
+        if judged.full {
+            self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
+        } else {
+            Self::ended(turn, peer, Some(judged.end), judged.cut_short);
+        }
+        Ok(())
+    }
+
+    /// Goes on weighing, no faster than all peers together may.
+    fn weigh_on(&mut self, now: Mono, peer: PeerId, stage: Stage, from: Hash) {
+        if now.since(self.weighed.0) >= 1_000 {
+            self.weighed = (now, 0);
+        }
+        self.weighed.1 += HEADERS_MAX as u64;
+        self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(from) });
+    }
+
+    /// A stream has come to its end: did the peer show what it claimed?
+    fn ended(turn: &mut Turn, peer: PeerId, end: Option<Position>, cut_short: bool) {
+        let tip_work = turn.chain.tip().work;
+        let best = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
+        let Some(known) = turn.peers.get_mut(peer) else { return };
+        let (claimed, shown) = (known.work, end.map_or(0, |end| end.work));
+        if claimed <= best.max(shown) {
+            return;
+        }
+        if cut_short {
+            // We cannot take more of it now; its next announcement, or our clock, says when.
+            known.work = best;
+        } else {
+            turn.hang_up(peer, Reason::WorkNotShown { claimed, shown });
+        }
+    }
+
+    /// Gives up on silent peers, and asks again for what was early.
+    pub fn on_tick(&mut self, turn: &mut Turn) {
+        let now = turn.now;
+        let late = |stream: &Stream| stream.asked_at.is_some_and(|at| now.mono.since(at) >= self.answer_ms);
+        let silent: Vec<PeerId> = self.streams.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
+        for peer in silent {
+            self.streams.remove(&peer);
+            let again = self.paused.insert(peer, now.mono.after(PAUSE_MS)).is_some();
+            let limit_ms = self.answer_ms;
+            self.answer_ms = (self.answer_ms * 2).min(ANSWER_MS_MAX);
+            turn.note(Level::Info, format!("{peer} sent no headers for {limit_ms} ms: asking somebody else"));
+            if again {
+                turn.hang_up(peer, Reason::Stalled { limit_ms });
+            }
+        }
+        let (due, early) = std::mem::take(&mut self.early).into_iter().partition(|early| early.due <= now.wall);
+        self.early = early;
+        for early in Vec::<Early>::from(due) {
+            // Whoever is still here that has it.
+            let first = turn.peers.iter().map(|(id, _)| id).next();
+            if let Some(peer) = turn.peers.get(early.peer).map(|_| early.peer).or(first) {
+                self.follow(peer);
+            }
+        }
+    }
+
+    /// Asks for whatever can be asked for now.
+    pub fn pump(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        self.lead(turn);
+        let weighing_allowed = turn.now.mono.since(self.weighed.0) >= 1_000 || self.weighed.1 < WEIGHED_PER_S;
+        for (&peer, stream) in &mut self.streams {
+            let ready = match stream.stage {
+                Stage::Weighed { .. } => weighing_allowed,
+                // Room for a whole message, or it would have to be asked for twice.
+                Stage::Heavy | Stage::Proven { .. } => turn.chain.headers().room() >= HEADERS_MAX,
+            };
+            if stream.asked_at.is_some() || !ready {
+                continue;
+            }
+            let locator = match stream.from {
+                Some(from) => vec![from],
+                None => turn.chain.locator()?,
+            };
+            stream.asked_at = Some(turn.now.mono);
+            turn.ask(peer, Asked::Headers, Message::GetHeaders(List::first_of(locator)));
+        }
+        Ok(())
+    }
+
+    /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
+    /// would tell the same; a branch that is only being weighed does not keep others from being heard.
+    fn lead(&mut self, turn: &Turn) {
+        if self.streams.values().any(|stream| !matches!(stream.stage, Stage::Weighed { .. })) {
+            return;
+        }
+        let tip_work = turn.chain.tip().work;
+        let known = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
+        let now = turn.now.mono;
+        let free =
+            |id: &PeerId| !self.streams.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
+        let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id));
+        if let Some((peer, _)) = ahead.max_by_key(|(id, peer)| (std::cmp::Reverse(peer.round_trip_ms), *id)) {
+            self.follow(peer);
+        }
+    }
+
+    /// Forgets peers that are gone.
+    pub fn forget_gone(&mut self, turn: &Turn) {
+        self.streams.retain(|peer, _| turn.peers.get(*peer).is_some());
+        self.paused.retain(|peer, _| turn.peers.get(*peer).is_some());
+    }
+}
