@@ -6,3 +6,5 @@ pub mod blockchain;
 pub mod node;
 
 pub mod network;
+
+pub mod runtime;

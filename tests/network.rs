@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use spindle::blockchain::block::{Block, Header, ReadBlock};
+use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader, Header, ReadBlock};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::{PersistentBlockchain, ReadHandle, RecordNo};
@@ -445,14 +445,14 @@ fn questions_are_answered_from_the_file() {
     let locator = List::first_of(vec![asker.params.genesis_id()]);
     asker.node.ask(peer, Asked::Headers, &Message::GetHeaders(locator));
     let Event::Headers { headers, .. } = asker.next() else { panic!("headers") };
-    let ids: Vec<Hash> = headers.iter().map(|header| header.id()).collect();
+    let ids: Vec<Hash> = headers.iter().map(CheckedHeader::id).collect();
     assert_eq!(ids.len(), 3);
     let last = ids[2];
     asker.node.ask(peer, Asked::Blocks(ids.clone()), &Message::GetBlocks { last, count: 3 });
     let mut got = Vec::new();
     while got.len() < 3 {
         let Event::Blocks { blocks, .. } = asker.next() else { panic!("blocks") };
-        got.extend(blocks.iter().map(|block| block.id()));
+        got.extend(blocks.iter().map(CheckedBlock::id));
     }
     assert_eq!(got, ids);
     let strange = Hash([8; 32]);
@@ -546,7 +546,7 @@ fn a_ping_flood_delays_nobody_else() {
     for (reads, client) in clients {
         let mut reader = client.0.try_clone().expect("a socket");
         if reads {
-            flooders.push(std::thread::spawn(move || while matches!(reader.read(&mut [0; 65_536]), Ok(1..)) {}));
+            flooders.push(std::thread::spawn(move || while matches!(reader.read(&mut vec![0; 65_536]), Ok(1..)) {}));
         }
         let (mut stream, flood) = (client.0, flood.clone());
         flooders.push(std::thread::spawn(move || while stream.write_all(&flood).is_ok() {}));
@@ -581,7 +581,9 @@ fn a_ping_flood_delays_nobody_else() {
     println!("p99 of 200 pings while {floods} others came: {p99:?}");
     owner.stop();
     drop(honest);
-    flooders.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in flooders {
+        thread.join().expect("no panic");
+    }
 }
 
 /// Goal: a stop takes less than five seconds whatever peers do, and joins every thread. Method: 32

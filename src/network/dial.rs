@@ -70,10 +70,11 @@ fn look_up(hub: &Arc<Hub>, name: &str) -> Result<Vec<SocketAddr>, Reason> {
         return Err(Reason::Broken(format!("{LOOKUPS_MAX} look-ups of names hang already")));
     }
     let (found, answer) = bounded(1);
-    let (hub_of_thread, name) = (Arc::clone(hub), name.to_owned());
+    // It holds nothing but the counter: it may outlive the node.
+    let (lookups, name) = (Arc::clone(&hub.lookups), name.to_owned());
     let thread = spawn("look-up", STACK_SMALL_BYTES, move || {
         let addresses = name.to_socket_addrs().map(Iterator::collect);
-        hub_of_thread.lookups.fetch_sub(1, Ordering::AcqRel);
+        lookups.fetch_sub(1, Ordering::AcqRel);
         // Nobody may be waiting any more.
         let _ = found.send(addresses);
         name

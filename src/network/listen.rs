@@ -29,11 +29,8 @@ pub(crate) fn run(hub: &Arc<Hub>, listener: &TcpListener) -> &'static str {
         match accepted {
             Ok((stream, address)) => {
                 back_off_ms = BACK_OFF_MS.0;
-                if let Err((stream, reason)) = welcome(hub, stream, address) {
+                if let Err(reason) = welcome(hub, stream, address) {
                     hub.complain(address, &reason);
-                    if let Some(stream) = stream {
-                        curt_farewell(&stream, &reason);
-                    }
                 }
             }
             // The visitor has gone before we opened.
@@ -50,18 +47,16 @@ pub(crate) fn run(hub: &Arc<Hub>, listener: &TcpListener) -> &'static str {
     }
 }
 
-/// A place and a thread for a visitor, or why not; the socket comes back if it still has an owner.
-fn welcome(hub: &Arc<Hub>, stream: TcpStream, address: SocketAddr) -> Result<(), (Option<TcpStream>, Reason)> {
-    let place = match hub.registry.admit(address.ip(), hub.clock.now().wall) {
-        Ok(place) => place,
-        Err(reason) => return Err((Some(stream), reason)),
-    };
-    let connection = Connection::new(place.peer, address, stream).map_err(|error| (None, broken(&error)))?;
+/// A place and a thread for a visitor, or why not.
+fn welcome(hub: &Arc<Hub>, stream: TcpStream, address: SocketAddr) -> Result<(), Reason> {
+    let admitted = hub.registry.admit(address.ip(), hub.clock.now().wall);
+    let place = admitted.inspect_err(|reason| curt_farewell(&stream, reason))?;
+    let connection = Connection::new(place.peer, address, stream).map_err(|error| broken(&error))?;
     let connection = Arc::new(connection);
     let name = format!("peer-{}-read", place.peer.0);
     let hub_of_peer = Arc::clone(hub);
     let thread = spawn(name, STACK_SMALL_BYTES, move || reader::run(&hub_of_peer, place, &connection, None));
-    let thread = thread.map_err(|error| (None, Reason::Broken(format!("no thread to read with: {error}"))))?;
+    let thread = thread.map_err(|error| Reason::Broken(format!("no thread to read with: {error}")))?;
     hub.registry.keep(thread);
     Ok(())
 }

@@ -132,7 +132,7 @@ pub(crate) struct Hub {
     pub(crate) budget: Arc<Budget>,
     pub(crate) write_ms: u64,
     /// Look-ups of names under way.
-    pub(crate) lookups: AtomicUsize,
+    pub(crate) lookups: Arc<AtomicUsize>,
     complaints: Complaints,
     inbox: Sender<Input>,
     reader: ReadHandle,
@@ -189,7 +189,7 @@ impl P2PNode {
             registry: Registry::new(config.max_inbound),
             budget: Budget::new(BULK_BYTES),
             write_ms: config.write_ms,
-            lookups: AtomicUsize::new(0),
+            lookups: Arc::default(),
             complaints: Complaints::default(),
             inbox,
             reader: config.reader,
