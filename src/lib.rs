@@ -4,3 +4,7 @@ pub mod primitives;
 pub mod blockchain;
 
 pub mod node;
+
+pub mod network;
+
+pub mod runtime;
