@@ -4,3 +4,5 @@ pub mod primitives;
 pub mod blockchain;
 
 pub mod node;
+
+pub mod cli;
