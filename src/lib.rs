@@ -8,3 +8,5 @@ pub mod node;
 pub mod network;
 
 pub mod runtime;
+
+pub mod cli;

@@ -165,14 +165,15 @@ fn create_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes creations and renames in a directory last.
 #[cfg(unix)]
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// Elsewhere a directory cannot be opened as a file, and the system orders renames itself.
 #[cfg(not(unix))]
-fn sync_dir(_path: &Path) -> io::Result<()> {
+pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
-use ed25519_zebra::{Signature as ZebraSignature, SigningKey, VerificationKeyBytes, batch};
+use ed25519_zebra::{Signature as ZebraSignature, SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use rand_core::SeedableRng;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,23 @@ pub const BATCH: usize = 256;
 /// money that nobody can spend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct Key(pub [u8; 32]);
+
+impl Key {
+    /// Whether coins paid to it can be spent by its owner and by nobody else; if not, the rest of a
+    /// sentence. For people's keys alone: consensus takes any 32 bytes (RULES 27).
+    pub fn check_payable(&self) -> Result<(), &'static str> {
+        if VerificationKey::try_from(self.0).is_err() {
+            return Err("is not a public key (no point of the curve): its coins could never be spent");
+        }
+        // `R` the neutral point and `s` zero fit any message if the key has small order, and only then.
+        let mut nobodys = Signature([0; 64]);
+        nobodys.0[0] = 1;
+        if (Claim { key: *self, signature: nobodys, message: [0; 36] }).holds() {
+            return Err("is a key of small order: anybody could spend its coins");
+        }
+        Ok(())
+    }
+}
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

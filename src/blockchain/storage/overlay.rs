@@ -17,13 +17,24 @@ use crate::blockchain::disk::{Disk, DiskFile};
 #[derive(Debug)]
 pub struct Overlay<D> {
     base: D,
+    /// Files that are as good as not there.
+    hidden: &'static [&'static str],
     files: Mutex<BTreeMap<String, Arc<OverlayFile>>>,
 }
 
 impl<D: Disk> Overlay<D> {
     /// Over this disk, of which nothing is changed.
     pub fn new(base: D) -> Self {
-        Self { base, files: Mutex::default() }
+        Self::hiding(base, &[])
+    }
+
+    /// The same without these files: what can be made anew from the others need not be believed.
+    pub fn hiding(base: D, hidden: &'static [&'static str]) -> Self {
+        Self { base, hidden, files: Mutex::default() }
+    }
+
+    fn is_below(&self, name: &str) -> io::Result<bool> {
+        Ok(!self.hidden.contains(&name) && self.base.exists(name)?)
     }
 }
 
@@ -33,7 +44,7 @@ impl<D: Disk> Disk for Overlay<D> {
         if let Some(file) = files.get(name) {
             return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
         }
-        let base = if self.base.exists(name)? { Some(self.base.open(name)?) } else { None };
+        let base = if self.is_below(name)? { Some(self.base.open(name)?) } else { None };
         let below_bytes = base.as_ref().map_or(Ok(0), |file| file.size_bytes())?;
         let file = Arc::new(OverlayFile { base, upper: Mutex::new(Upper { below_bytes, tail: Vec::new() }) });
         files.insert(name.to_owned(), Arc::clone(&file));
@@ -41,7 +52,7 @@ impl<D: Disk> Disk for Overlay<D> {
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        Ok(self.files.lock().contains_key(name) || self.base.exists(name)?)
+        Ok(self.files.lock().contains_key(name) || self.is_below(name)?)
     }
 
     fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {

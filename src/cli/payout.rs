@@ -1,0 +1,183 @@
+//! Whom mined blocks pay: a public key as it is written, or a key file that is made on first use.
+//!
+//! A key file holds 32 secret bytes in hex, readable by its owner alone; whoever has it has the coins.
+//! It is made in full beside its place and then linked there, so that it is never half there and never
+//! replaces another one. A comment line says what it is, and keeps the secret from being taken for a
+//! public key.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::cli::failure::Failure;
+use crate::primitives::keys::{Key, SecretKey};
+
+/// The key file in the data directory of a miner that names none.
+pub const FILE: &str = "miner.key";
+
+const COMMENT: &str = "# a miner's secret key: whoever has this file has the coins";
+/// Far more than a key file has.
+const FILE_BYTES_MAX: u64 = 4_096;
+
+/// Whom to pay, checked, with nothing made yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payout {
+    /// This key.
+    Key(Key),
+    /// The key in this file; it is made if it is missing.
+    File(PathBuf),
+}
+
+impl Payout {
+    /// What `--mine-to` says; without it, the key file in the data directory.
+    pub fn check(text: Option<&str>, data_dir: &Path) -> Result<Self, Failure> {
+        let wrong = |text: &str, why: &str| Failure::options(format!("option `--mine-to`: `{text}` {why}"));
+        let Some(text) = text else {
+            let file = data_dir.join(FILE);
+            return check_file(&file)
+                .map_err(|why| wrong(&file.display().to_string(), &why))
+                .map(|()| Self::File(file));
+        };
+        let mut key = Key::default();
+        if hex::decode_to_slice(text, &mut key.0).is_ok() {
+            return key.check_payable().map_err(|why| wrong(text, why)).map(|()| Self::Key(key));
+        }
+        // A mistyped key must not become a file's name, to which nobody would look for coins.
+        if !text.contains(['/', '.', std::path::MAIN_SEPARATOR]) && !Path::new(text).exists() {
+            let why = "is neither a public key (64 hexadecimal digits) nor a key file (a new one needs a `/` or `.` in its \
+                       path)";
+            return Err(wrong(text, why));
+        }
+        check_file(Path::new(text)).map_err(|why| wrong(text, &why)).map(|()| Self::File(text.into()))
+    }
+
+    /// The key. A key file is made now if it is missing; the second value says where that is.
+    pub fn key(&self) -> Result<(Key, Option<&Path>), Failure> {
+        match self {
+            Self::Key(key) => Ok((*key, None)),
+            Self::File(path) => {
+                let cannot = |error: io::Error| {
+                    let shown = path.display();
+                    Failure::world(format!(
+                        "cannot make the key file `{shown}`: {error}; choose another with `--mine-to`"
+                    ))
+                };
+                let made = !path.exists() && make(path).map_err(cannot)?;
+                let secret = read(path).map_err(|why| Failure::world(format!("`{}` {why}", path.display())))?;
+                Ok((secret.public(), made.then_some(path)))
+            }
+        }
+    }
+}
+
+/// Whether a key file is one, or can be made.
+fn check_file(path: &Path) -> Result<(), String> {
+    if path.symlink_metadata().is_ok() {
+        return read(path).map(|_| ());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The data directory itself may be about to be made, and was checked by whoever will make it.
+    if path.file_name().is_some_and(|name| name == FILE) || parent.is_dir() {
+        return Ok(());
+    }
+    Err(format!("cannot be made, because `{}` is not a directory; make that first", parent.display()))
+}
+
+fn read(path: &Path) -> Result<SecretKey, String> {
+    if path.is_dir() {
+        return Err("is a directory; a key file or a public key in hex is needed".into());
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut seed = [0; 32];
+    // What stands there may be a secret with a slip in it: it is not repeated.
+    match (lines.next().map(|line| hex::decode_to_slice(line, &mut seed)), lines.next()) {
+        (Some(Ok(())), None) => Ok(SecretKey::from_seed(&seed)),
+        _ => Err("is not a key file: one line of 64 hexadecimal digits is needed".into()),
+    }
+}
+
+/// Makes a key file; false if somebody else has done so meanwhile.
+fn make(path: &Path) -> io::Result<bool> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}.new", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    let linked = write(&fresh, &format!("{COMMENT}\n{}\n", hex::encode(seed)))
+        .and_then(|()| fs::hard_link(&fresh, path))
+        // Not every file system has links; there a rename has to do.
+        .or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Err(error),
+            _ if path.exists() => Err(ErrorKind::AlreadyExists.into()),
+            _ => fs::rename(&fresh, path),
+        });
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match linked {
+        Ok(()) => crate::blockchain::os::sync_dir(parent).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a key file is made once, is its owner's alone, and gives the same key ever after; nothing is
+    /// left beside it. Method: two uses of one path.
+    #[test]
+    fn a_key_file_is_made_once() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("some.key");
+        let payout = Payout::check(path.to_str(), directory.path()).expect("it can be made");
+        assert!(!path.exists(), "checking makes nothing");
+        let (key, made) = payout.key().expect("made");
+        assert_eq!(made, Some(&*path));
+        assert_eq!(payout.key().expect("read"), (key, None));
+        assert!(!make(&path).expect("no fault"), "a second one never replaces it");
+        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    /// Goal: coins never go where nobody can spend them, and a mistyped key never becomes a file's name.
+    /// Method: keys of every wrong kind.
+    #[test]
+    fn bad_keys_are_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let good = SecretKey::from_seed(&[7; 32]).public().to_string();
+        assert!(Payout::check(Some(&good), directory.path()).is_ok());
+        // Too short, too long, no hex; then small order (twice) and no point at all.
+        let (short, long, no_hex) = (&good[1..], format!("{good}00"), good.replace(['a', 'b', 'c', '1'], "g"));
+        let no_point = format!("02{}", "0".repeat(62));
+        for bad in [short, &long, &no_hex, &"0".repeat(64), &format!("01{}", "0".repeat(62)), &no_point, "", "key"] {
+            assert!(Payout::check(Some(bad), directory.path()).is_err(), "{bad}");
+        }
+        let path = directory.path().join("bad.key");
+        fs::write(&path, "# no key\n1234\n").expect("a small file");
+        for bad in [path.as_path(), directory.path(), &directory.path().join("missing/some.key")] {
+            assert!(Payout::check(bad.to_str(), directory.path()).is_err(), "{}", bad.display());
+        }
+    }
+}
