@@ -85,8 +85,8 @@ fn silent_peer_is_replaced() {
         world.connect(1, 0);
         assert_eq!(world.height(1), 3_000);
         let newcomer = world.add(MemoryDisk::default());
-        world.dial(newcomer, 0, None);
-        world.dial(newcomer, 1, None);
+        world.dial(newcomer, 0);
+        world.dial(newcomer, 1);
         // The handshakes, the headers, some of the bodies.
         while world.height(newcomer) == 0 {
             assert!(world.deliver_one());
@@ -155,8 +155,8 @@ fn invalid_heavier_branch_is_left_and_never_retried() {
 #[test]
 fn two_that_dial_each_other_keep_one_connection() {
     let mut world = World::new(Params::regtest(), 2);
-    world.dial(0, 1, None);
-    world.dial(1, 0, None);
+    world.dial(0, 1);
+    world.dial(1, 0);
     world.settle();
     assert_eq!((world.connections(0), world.connections(1)), (1, 1));
     world.mine(0, 1);

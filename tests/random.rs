@@ -22,8 +22,8 @@ fn happen(world: &mut World, rng: &mut Rng) {
         72..78 if a != b => world.mute(a, b),
         // A dial whose first bytes cross those of another one.
         78..82 if a != b => {
-            world.dial(a, b, None);
-            world.dial(b, a, None);
+            world.dial(a, b);
+            world.dial(b, a);
             (0..rng.below(6)).for_each(|_| _ = world.deliver_one());
         }
         82..92 => world.crash(a),

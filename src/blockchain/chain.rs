@@ -535,7 +535,7 @@ impl Chain {
                     }
                 }
             } else {
-                return Ok(self.arrive()?);
+                return self.arrive();
             }
             if budget == 0 {
                 return Ok(Step::More);

@@ -91,7 +91,9 @@ impl HeaderTree {
                 doomed.insert(pending.header.id());
             }
         }
-        doomed.iter().for_each(|id| self.remove(id));
+        for id in &doomed {
+            self.remove(id);
+        }
     }
 
     /// The heaviest header worth a download: heavier than the tip, or proven to lead there.
@@ -127,6 +129,8 @@ impl HeaderTree {
             }
         }
         let dead: Vec<Hash> = self.headers.keys().filter(|id| !alive.contains(id)).copied().collect();
-        dead.iter().for_each(|id| self.remove(id));
+        for id in &dead {
+            self.remove(id);
+        }
     }
 }

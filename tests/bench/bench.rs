@@ -5,6 +5,8 @@
 //! is asserted: machines are shared and noisy, so what travels is the ratio to something measured in
 //! the same run. Arguments choose sections by a part of their name: `cargo bench -- sync idle`.
 
+#![allow(clippy::cast_precision_loss, reason = "measured values are shown with three digits")]
+
 mod figures;
 mod process;
 

@@ -54,18 +54,15 @@ fn plain(value: impl Display) -> String {
 
 fn sync() -> Vec<Figure> {
     let chain = chain_of(SYNC_BLOCKS);
-    let (mut rates, mut shares) = (Vec::new(), Vec::new());
+    let mut rates = Vec::new();
     for _ in 0..7 {
         let server = Daemon::start(9801, &chain, &[]);
         server.wait_for("listening");
-        let before = server.cpu();
         let dir = fresh_dir("sync");
         let newcomer = Daemon::start(9802, &dir, &["--peer", "127.0.0.1:9801"]);
         let (at, _) = newcomer.wait_for(&format!("durable height={SYNC_BLOCKS}"));
         let took = at.duration_since(newcomer.started);
         rates.push(SYNC_BLOCKS as f64 / took.as_secs_f64());
-        let (serving, syncing) = (server.cpu() - before, newcomer.cpu());
-        shares.push((serving.as_secs_f64(), syncing.as_secs_f64()));
     }
     let share = long_sync_share();
     vec![
@@ -94,7 +91,7 @@ fn long_sync_share() -> String {
     let newcomer = Daemon::start(9802, &dir, &["--peer", "127.0.0.1:9801"]);
     let (at, _) = newcomer.wait_for(&format!("durable height={LONG_BLOCKS}"));
     let took = at.duration_since(newcomer.started).as_secs_f64();
-    let (serving, syncing) = ((server.cpu() - before).as_secs_f64(), newcomer.cpu().as_secs_f64());
+    let (serving, syncing) = (server.cpu().saturating_sub(before).as_secs_f64(), newcomer.cpu().as_secs_f64());
     format!(
         "1 to {:.1} ({serving:.2} s to {syncing:.2} s; {:.0} blocks/s; peak RSS of the newcomer {:.1} MiB)",
         syncing / serving.max(0.01),
@@ -141,7 +138,7 @@ fn idle() -> Vec<Figure> {
     let crowded = daemon.status_kib("VmRSS");
     let before = daemon.cpu();
     std::thread::sleep(Duration::from_secs(10));
-    let spent = daemon.cpu() - before;
+    let spent = daemon.cpu().saturating_sub(before);
     drop(peers);
     vec![
         Figure {

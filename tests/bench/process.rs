@@ -76,7 +76,7 @@ impl Daemon {
 
     /// Waits for a line with this text; gives when it came and the line.
     pub(crate) fn wait_for(&self, text: &str) -> (Instant, String) {
-        let deadline = Instant::now() + Duration::from_secs(300);
+        let deadline = Instant::now() + Duration::from_mins(5);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {

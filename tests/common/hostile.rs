@@ -75,8 +75,11 @@ pub(crate) struct Crowd {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The ways to misbehave.
-const WAYS: [fn(u16, &Params, u64) -> io::Result<()>; 8] =
+/// A way to misbehave: given a port, the network and a nonce of its own.
+type Way = fn(u16, &Params, u64) -> io::Result<()>;
+
+/// All of them.
+const WAYS: [Way; 8] =
     [silent, drip, flood_pings, flood_pings_unread, hoard_blocks, huge_frame, garbage, many_requests];
 
 impl Crowd {

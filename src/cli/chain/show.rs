@@ -118,15 +118,16 @@ impl Show {
         let reader = store.reader();
         let tip = reader.tip();
         let meta = match self.block {
-            Which::Height(height) => match reader.record_at(height) {
-                Some(record) => store.meta(record)?,
-                None => {
+            Which::Height(height) => {
+                if let Some(record) = reader.record_at(height) {
+                    store.meta(record)?
+                } else {
                     let top = tip.header.height;
                     return Err(Failure::world(format!(
                         "there is no block at height {height}; the chain ends at {top}"
                     )));
                 }
-            },
+            }
             Which::Hash(hash) => store.find_meta(&hash)?.ok_or_else(|| {
                 let blocks = store.records() - 1;
                 Failure::world(format!("none of the {blocks} blocks in the file has the hash {hash}"))
