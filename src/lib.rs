@@ -5,4 +5,8 @@ pub mod blockchain;
 
 pub mod node;
 
+pub mod network;
+
+pub mod runtime;
+
 pub mod cli;

@@ -143,10 +143,7 @@ fn every_id_has_its_vector() {
     let coin: CoinId = input().coin();
     assert_eq!(hex::encode(coin.0), "7a8a1b173f0377cc564e208d29d99e024afda2d3b24e8ba1a680c76d7b73cc67");
     let full = whole_block(vec![without_note(), with_note()]);
-    assert_eq!(
-        full.merkle_root().to_string(),
-        "195df1e5a09caff9f0b9ab9fa647de7503258c918f47ecac94371f625d24be9b"
-    );
+    assert_eq!(full.merkle_root().to_string(), "195df1e5a09caff9f0b9ab9fa647de7503258c918f47ecac94371f625d24be9b");
     assert_eq!(
         Hash::sha256d(&full.to_bytes()).to_string(),
         "f831bced5bb1232ba36d842576eda6fe56d4cab5d9eb354a0952823a15785ec3"
@@ -254,6 +251,8 @@ fn any_block() -> impl Strategy<Value = Block> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Goal: what is encoded comes back, and no shorter or longer form of it does.
     #[test]
     fn values_survive(block in any_block()) {
@@ -306,10 +305,10 @@ proptest! {
         prop_assert!(!matches!(refused, Reject::Undecodable(_) | Reject::MerkleRoot { .. }), "{}", refused);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(read) = ReadBlock::read(&params, bytes.clone()) {
-            if let Ok(checked) = read.verified(&common::verifier()) {
-                prop_assert_eq!(checked.bytes(), &bytes[..]);
-            }
+        if let Ok(read) = ReadBlock::read(&params, bytes.clone())
+            && let Ok(checked) = read.verified(&common::verifier())
+        {
+            prop_assert_eq!(checked.bytes(), &bytes[..]);
         }
     }
 }
@@ -428,9 +427,8 @@ fn largest_transaction_lists_decode() {
 #[test]
 fn fullest_block_of_least_transactions_decodes() {
     let params = Params::regtest();
-    let transfers: Vec<_> = (0..TRANSFERS_MAX as u64)
-        .map(|n| common::pay(&params, &[common::coin_of(1, n, 9)], &[9]))
-        .collect();
+    let transfers: Vec<_> =
+        (0..TRANSFERS_MAX as u64).map(|n| common::pay(&params, &[common::coin_of(1, n, 9)], &[9])).collect();
     let full = block(&params, transfers);
     let bytes = full.to_bytes();
     assert_eq!((TRANSFERS_MAX, bytes.len()), (4_618, HEADER_BYTES + COINBASE_BYTES + 2 + 227 * 4_618));

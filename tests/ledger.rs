@@ -69,7 +69,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Goal: any sequence of blocks, refused blocks and undone blocks leaves the coins that a plain set would
     /// have. Method: a `BTreeSet` beside it; verdict, length, membership, hash and checkpoints compared.

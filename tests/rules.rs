@@ -7,8 +7,8 @@
 mod common;
 
 use common::{
-    HEIGHT, block, block_at, check, check_bytes, coin, coin_from, coin_of, fee, judge, ledger_with, mined, outputs, pay,
-    raw_block, regtest_with, sealed, secret, sign, unsigned,
+    HEIGHT, block, block_at, check, check_bytes, coin, coin_from, coin_of, fee, judge, ledger_with, mined, outputs,
+    pay, raw_block, regtest_with, sealed, secret, sign, unsigned,
 };
 use spindle::blockchain::block::{Block, CheckedHeader, Header, ReadBlock};
 use spindle::blockchain::difficulty::meets;
@@ -118,7 +118,10 @@ fn wrong_merkle_root_blames_the_sender_and_not_the_id() {
         let mut other = bytes.clone();
         other[at] ^= 1;
         let refused = check_bytes(&params, other).expect_err("another body");
-        assert!(matches!(refused, Reject::MerkleRoot { header, .. } if header == honest.header.merkle_root), "{refused}");
+        assert!(
+            matches!(refused, Reject::MerkleRoot { header, .. } if header == honest.header.merkle_root),
+            "{refused}"
+        );
         assert_eq!(refused.blame(), Blame::Sender);
     }
     let missing = Block { transfers: spindle::primitives::codec::List::default(), ..honest.clone() };
@@ -209,7 +212,8 @@ fn coinbase_cannot_be_spent_in_its_own_block() {
     let params = Params::regtest();
     let empty = block(&params, vec![]);
     let outpoint = Outpoint { transaction: empty.coinbase.id(), index: 0 };
-    let input = |matures_at| Input { outpoint, amount: empty.coinbase.output.amount, key: secret(0).public(), matures_at };
+    let input =
+        |matures_at| Input { outpoint, amount: empty.coinbase.output.amount, key: secret(0).public(), matures_at };
     let spend = |matures_at| {
         let coin = common::Coin { input: input(matures_at), owner: 0 };
         // No fee, so that the coinbase stays the very one that is spent.
@@ -239,6 +243,16 @@ fn duplicate_input_in_one_transaction_is_refused() {
     let twin = coin(1, 100);
     let refused = transfers_refused(vec![pay(&params, &[twin, coin(2, 5), twin], &[190])]);
     assert_eq!(refused, Reject::DuplicateInput { outpoint: twin.input.outpoint });
+}
+
+/// Goal: nor where a transaction is looked at alone, as those that wait for a block are.
+#[test]
+fn duplicate_input_of_a_lone_transaction_is_refused() {
+    let twin = coin(1, 100);
+    let transfer = pay(&Params::regtest(), &[twin, twin], &[190]);
+    let size_bytes = spindle::primitives::codec::encode(&transfer).len();
+    let refused = transfer.check(size_bytes, HEIGHT);
+    assert_eq!(refused, Err(Reject::DuplicateInput { outpoint: twin.input.outpoint }));
 }
 
 /// Goal: nor twice under two claims, of which one must be false.
@@ -291,10 +305,12 @@ fn zero_amounts_are_refused() {
 #[test]
 fn overflowing_sums_are_refused() {
     let params = Params::regtest();
-    let (huge, huge_too) = (coin(1, u64::MAX), coin(2, u64::MAX));
+    let huge = coin(1, u64::MAX);
     let spent = pay(&params, &[huge, coin(3, 2)], &[1]);
     let made = pay(&params, &[coin(3, 2)], &[u64::MAX, 2]);
-    let fees = vec![pay(&params, &[huge], &[1]), pay(&params, &[huge_too], &[1])];
+    // Fees of 2^63 and 2^63 + 5, which wrap to 5: a fee that reward could be added to.
+    let (half, more) = (coin(1, (1 << 63) + 1), coin(2, (1 << 63) + 6));
+    let fees = vec![pay(&params, &[half], &[1]), pay(&params, &[more], &[1])];
     let reward = vec![pay(&params, &[huge], &[1])];
     for transfers in [vec![spent], vec![made], fees, reward] {
         assert_eq!(transfers_refused(transfers), Reject::SumOverflows);

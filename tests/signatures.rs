@@ -65,7 +65,10 @@ fn honest(number: u8) -> Claim {
 fn accepted() -> Vec<(&'static str, Claim)> {
     vec![
         ("a torsioned key", claim(TORSIONED, R, "30a4de01bbac2931d302b813f6b034c205c62e39e26afe4934680c9f209db00c")),
-        ("a torsioned R", claim(PLAIN, R_TORSIONED, "ac37e463e9cd5241c90747ef9eb6262ac2f1d3b0e7cab39e77134b576074fb0f")),
+        (
+            "a torsioned R",
+            claim(PLAIN, R_TORSIONED, "ac37e463e9cd5241c90747ef9eb6262ac2f1d3b0e7cab39e77134b576074fb0f"),
+        ),
         ("both", claim(TORSIONED, R_TORSIONED, "b9fbf0392c0216df3974f3eaf0f765a45e9eb915606e115f4e8b4e48e5408e0a")),
         (
             "a key of small order, not canonical",
@@ -146,8 +149,7 @@ fn honest_vector_is_the_deterministic_one() {
 fn small_order_points_with_zero_s_are_accepted() {
     let verifier = Verifier::new([1; 32], None);
     let zero = SMALL_ORDER[6];
-    let matrix: Vec<Claim> =
-        SMALL_ORDER.iter().flat_map(|a| SMALL_ORDER.iter().map(|r| claim(a, r, zero))).collect();
+    let matrix: Vec<Claim> = SMALL_ORDER.iter().flat_map(|a| SMALL_ORDER.iter().map(|r| claim(a, r, zero))).collect();
     assert_eq!(verifier.verify(&matrix), Ok(()));
     for claim in &matrix {
         assert!(claim.holds(), "{claim:?}");

@@ -92,8 +92,8 @@ fn what_is_appended_is_found_again() {
     let disk = MemoryDisk::default();
     let (mut store, recovery) = open(&disk);
     assert_eq!(recovery, Recovery { records: 1, durable_bytes: 65, cut: None, index_rebuilt: false });
-    assert_eq!(store.append(&trunk).expect("no fault"), RecordNo(1));
-    assert_eq!(store.append(&branch).expect("no fault"), RecordNo(6));
+    assert_eq!(store.append(&trunk).expect("no fault")[0].record, RecordNo(1));
+    assert_eq!(store.append(&branch).expect("no fault")[0].record, RecordNo(6));
     let numbers = |from: u32, to: u32| (from..=to).map(RecordNo).collect::<Vec<_>>();
     store.publish(0, &numbers(1, 5), store.meta(RecordNo(5)).expect("there"));
     store.publish(3, &numbers(6, 9), store.meta(RecordNo(9)).expect("there"));

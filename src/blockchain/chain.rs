@@ -146,7 +146,7 @@ pub struct Chain {
     /// The heaviest block in the file that the walk under way does not lead to.
     next_goal: Option<BlockMeta>,
     /// Blocks just appended, at most a turn's bytes of them: the walk need not read them back.
-    fresh: VecDeque<(RecordNo, CheckedBlock)>,
+    fresh: VecDeque<(BlockMeta, CheckedBlock)>,
     fresh_bytes: usize,
     /// Blocks as heavy as the tip that came unasked, at this height: a few are kept, the rest is spam.
     siblings: (u64, usize),
@@ -473,14 +473,13 @@ impl Chain {
         if blocks.is_empty() {
             return Ok(());
         }
-        let first = self.store.append(&blocks)?;
-        for (record, block) in (first.0..).map(RecordNo).zip(blocks) {
-            self.headers.remove(&block.id());
-            let meta = self.store.meta(record)?;
+        let metas = self.store.append(&blocks)?;
+        for (meta, block) in metas.into_iter().zip(blocks) {
+            self.headers.remove(&meta.id);
             self.consider(meta);
             if self.fresh_bytes < TURN_BYTES {
                 self.fresh_bytes += block.bytes().len();
-                self.fresh.push_back((record, block));
+                self.fresh.push_back((meta, block));
             }
         }
         Ok(())
@@ -586,8 +585,7 @@ impl Chain {
 
     /// Applies a block on top of where the ledger stands; gives its size, or why it was refused.
     fn apply_one(&mut self, record: RecordNo) -> Result<Result<usize, (Hash, Reject)>, StoreError> {
-        let block = self.block_for_walk(record)?;
-        let meta = self.store.meta(record)?;
+        let (meta, block) = self.block_for_walk(record)?;
         debug_assert_eq!(block.header().prev, self.at.id, "a path links");
         if let Err(reject) = self.ledger.apply(block.spent(), block.created()) {
             return Ok(Err((block.id(), reject)));
@@ -602,7 +600,7 @@ impl Chain {
 
     /// Takes the block back on which the ledger stands; gives its size.
     fn undo_one(&mut self) -> Result<usize, StoreError> {
-        let block = self.block_for_walk(self.at.record)?;
+        let (_, block) = self.block_for_walk(self.at.record)?;
         self.ledger.undo(block.spent(), block.created());
         self.at = self.parent(&self.at)?;
         Ok(block.bytes().len())
@@ -610,16 +608,16 @@ impl Chain {
 
     /// A block of the file: from memory if it was appended just now, else read back and re-read into
     /// its tables. Its signatures were verified before it was written.
-    fn block_for_walk(&mut self, record: RecordNo) -> Result<CheckedBlock, StoreError> {
-        while let Some((fresh, block)) = self.fresh.pop_front_if(|(fresh, _)| *fresh <= record) {
+    fn block_for_walk(&mut self, record: RecordNo) -> Result<(BlockMeta, CheckedBlock), StoreError> {
+        while let Some((fresh, block)) = self.fresh.pop_front_if(|(fresh, _)| fresh.record <= record) {
             self.fresh_bytes -= block.bytes().len();
-            if fresh == record {
-                return Ok(block);
+            if fresh.record == record {
+                return Ok((fresh, block));
             }
         }
         let bytes = self.store.block(record)?;
         match ReadBlock::read(&self.params, bytes) {
-            Ok(read) => Ok(read.trusted()),
+            Ok(read) => Ok((self.store.meta(record)?, read.trusted())),
             Err(reject) => Err(self.store.broken(record, reject)?),
         }
     }

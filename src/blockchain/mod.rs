@@ -33,3 +33,5 @@ pub mod condemned;
 pub mod chain;
 
 pub mod template;
+
+pub mod mining;

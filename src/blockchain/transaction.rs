@@ -9,6 +9,8 @@
 //! A [`Transaction`] is what moves coins (RULES calls it a transfer); a [`Coinbase`] makes them. A
 //! block has exactly one of the latter, and its type says so.
 
+use std::cmp::Ordering;
+
 use crate::blockchain::params::{BLOCK_OUTPUTS_MAX, INPUTS_MAX, OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
 use crate::blockchain::reject::Reject;
 use crate::borrow_decode_by_decode;
@@ -65,8 +67,23 @@ pub struct Output {
 }
 
 /// An unspent coin as the ledger knows it: the hash of everything that an input claims.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CoinId(pub [u8; 32]);
+
+impl Ord for CoinId {
+    /// As bytes. The first eight decide nearly always, and a comparison of two integers is several times
+    /// faster than one of two slices: the ledger's searches do little else.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let leading = |id: &Self| u64::from_be_bytes(*id.0.first_chunk().expect("32 bytes"));
+        leading(self).cmp(&leading(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for CoinId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl CoinId {
     /// `H("spindle/coin/1" ‖ outpoint ‖ amount ‖ key ‖ matures_at)`.

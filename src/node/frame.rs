@@ -10,7 +10,7 @@ use crate::primitives::frame::{FrameHeader, HEADER_BYTES};
 
 /// What the buffer shrinks back to between bursts.
 const IDLE_BYTES: usize = 4 << 10;
-/// The most that is read ahead of the frame at hand.
+/// The most that is held, unless the frame at hand is larger: then that frame and nothing else.
 const READ_AHEAD_BYTES: usize = 256 << 10;
 
 /// The front of the buffer.
@@ -46,9 +46,13 @@ impl FrameBuffer {
         let room = self.bytes.len() - self.end;
         // A buffer that was filled to the brim doubles; what it holds bounds what it takes.
         if room == 0 {
-            let more = self.bytes.len().clamp(IDLE_BYTES, READ_AHEAD_BYTES);
-            self.bytes.reserve_exact(more);
-            self.bytes.resize(self.bytes.len() + more, 0);
+            let doubled = self.bytes.len() + self.bytes.len().clamp(IDLE_BYTES, READ_AHEAD_BYTES);
+            let front_bytes = self.front_bytes();
+            // Whole frames at the front are whoever's who feeds without handling (a simulator): not bounded here.
+            let is_bounded = front_bytes > self.bytes.len();
+            let size_bytes = if is_bounded { doubled.min(front_bytes.max(READ_AHEAD_BYTES)) } else { doubled };
+            self.bytes.reserve_exact(size_bytes - self.bytes.len());
+            self.bytes.resize(size_bytes, 0);
         }
         &mut self.bytes[self.end..]
     }
@@ -68,6 +72,18 @@ impl FrameBuffer {
             self.filled(count);
             bytes = &bytes[count..];
         }
+    }
+
+    /// What the frame at the front will take, as far as its header is known.
+    fn front_bytes(&self) -> usize {
+        let received = &self.bytes[self.start..self.end];
+        let header = received.first_chunk().and_then(FrameHeader::from_bytes);
+        header.map_or(0, |header| HEADER_BYTES + header.length as usize)
+    }
+
+    /// How much is at hand: what handling it can cost at most is a multiple of this.
+    pub fn held_bytes(&self) -> usize {
+        self.end - self.start
     }
 
     /// What stands at the front; an error ends the connection.

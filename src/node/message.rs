@@ -4,7 +4,9 @@
 //! frame's header, before any memory is taken. Kinds that we do not know are skipped up to 4 KiB, so
 //! that a newer node may say more than we understand.
 //!
-//! `tests/protocol.md` tells the same to people who write another implementation, with vectors.
+//! What follows is the whole of it, for people who write another implementation.
+//!
+#![doc = include_str!("protocol.md")]
 
 use siphasher::sip::SipHasher24;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -122,6 +122,11 @@ impl Session {
         self.buffer.filled(count);
     }
 
+    /// Bytes that were received and not handled.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.held_bytes()
+    }
+
     /// Appends received bytes, for a driver that has them elsewhere.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.feed(bytes);

@@ -1,4 +1,4 @@
-//! Words everybody uses: hashes, exact bytes, keys, time. Imports nothing of ours.
+//! Words everybody uses: hashes, exact bytes, keys, time, threads. Imports nothing of ours.
 
 pub mod hash;
 
@@ -9,3 +9,5 @@ pub mod frame;
 pub mod keys;
 
 pub mod time;
+
+pub mod thread;

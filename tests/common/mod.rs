@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
+pub(crate) mod world;
+
 use spindle::blockchain::block::{Block, CheckedBlock, Header, ReadBlock, merkle_root};
 use spindle::blockchain::ledger::Ledger;
 use spindle::blockchain::params::{NetworkSpec, Params};
@@ -46,7 +48,10 @@ pub(crate) fn coin_from(transfer: &Transaction, place: usize) -> Coin {
     let output = transfer.outputs[place];
     let index = u32::try_from(place).expect("an output list is counted by a u16");
     let outpoint = Outpoint { transaction: transfer.id(), index };
-    Coin { input: Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 }, owner: 1_000 + place as u64 }
+    Coin {
+        input: Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 },
+        owner: 1_000 + place as u64,
+    }
 }
 
 /// Outputs of these amounts; the one at place `n` belongs to key `1_000 + n`.
@@ -83,8 +88,7 @@ pub(crate) fn fee(transfer: &Transaction) -> u64 {
 /// A valid block at a height, on a parent that is nowhere.
 pub(crate) fn block_at(params: &Params, height: u64, transfers: Vec<Transaction>) -> Block {
     let fees = transfers.iter().map(fee).fold(0, u64::saturating_add);
-    let output =
-        Output { amount: params.reward(height).saturating_add(fees), key: secret(0).public(), view_tag: 0 };
+    let output = Output { amount: params.reward(height).saturating_add(fees), key: secret(0).public(), view_tag: 0 };
     let header = Header {
         version: 1,
         height,

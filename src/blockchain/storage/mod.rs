@@ -134,20 +134,19 @@ impl PersistentBlockchain {
         Self::open(Arc::new(Overlay::new(directory)), params, progress)
     }
 
-    /// Appends blocks, each of whose parents is in the file or earlier among them; gives the record of
-    /// the first. They are not durable yet. The first error is final.
-    pub fn append(&mut self, blocks: &[CheckedBlock]) -> Result<RecordNo, StoreError> {
+    /// Appends blocks, each of whose parents is in the file or earlier among them; gives what is now
+    /// known of each. They are not durable yet. The first error is final.
+    pub fn append(&mut self, blocks: &[CheckedBlock]) -> Result<Vec<BlockMeta>, StoreError> {
         self.poison.check(&self.reader.data.path)?;
-        let first = RecordNo(self.index.records());
         let at = self.appended_bytes();
         let total = blocks.iter().map(|block| frame::HEADER_BYTES + block.bytes().len()).sum();
         let mut frames = Vec::with_capacity(total);
-        let written = self.stage(blocks, &mut frames).and_then(|()| {
+        let written = self.stage(blocks, &mut frames).and_then(|metas| {
             self.reader.data.write(&frames, at)?;
-            self.index.commit()
+            self.index.commit()?;
+            Ok(metas)
         });
-        written.inspect_err(|error| self.poison.set(error))?;
-        Ok(first)
+        written.inspect_err(|error| self.poison.set(error))
     }
 
     /// Blocks in the file, genesis included.
@@ -279,16 +278,15 @@ impl PersistentBlockchain {
         Ok(self.room)
     }
 
-    fn stage(&mut self, blocks: &[CheckedBlock], frames: &mut Vec<u8>) -> Result<(), StoreError> {
+    fn stage(&mut self, blocks: &[CheckedBlock], frames: &mut Vec<u8>) -> Result<Vec<BlockMeta>, StoreError> {
+        let mut metas = Vec::with_capacity(blocks.len());
         for block in blocks {
-            let start = frames.len();
             frame_into(KIND_BLOCK, block.bytes(), frames);
-            let size_bytes = frames.len() - start - frame::HEADER_BYTES;
-            let size_bytes = u32::try_from(size_bytes).expect("a block has at most 1 MiB");
+            let size_bytes = u32::try_from(block.bytes().len()).expect("a block has at most 1 MiB");
             let staged = self.index.stage(block.id(), *block.header(), size_bytes)?;
-            staged.expect("a block is appended after its parent, one height above it");
+            metas.push(staged.expect("a block is appended after its parent, one height above it"));
         }
-        Ok(())
+        Ok(metas)
     }
 }
 

@@ -1,0 +1,235 @@
+//! `mine-N`: nonce search on threads of its own.
+//!
+//! The owner lays a template on the desk and raises the epoch; a thread looks at the epoch every
+//! [`CHUNK`] hashes, about a millisecond. Each has its own range of nonces. Once a second the time
+//! stamp is renewed; nobody mines on a tip that is further ahead of our clock than a block may be.
+//!
+//! On a network without retarget (regtest) a hash costs nothing, so difficulty does not set the pace:
+//! a block is found no earlier than a block time after its parent's time. `generate` is exempt: it asks
+//! for blocks now.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+
+use crate::blockchain::block::{Block, CheckedBlock, Header, ReadBlock};
+use crate::blockchain::mining::Miner;
+use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
+use crate::node::event::Event;
+use crate::primitives::keys::Verifier;
+use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
+use crate::primitives::time::Clock;
+use crate::runtime::control::Control;
+
+/// Hashes between two looks at the epoch and at the clock.
+const CHUNK: u64 = 16_384;
+/// A time stamp is renewed after this.
+const STAMP_MS: u64 = 1_000;
+/// A found block that brings no new template is looked for again after this: it was refused.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How to mine.
+#[derive(Clone, Debug)]
+pub(crate) struct MinerConfig {
+    pub(crate) params: Arc<Params>,
+    /// For the checks that every block passes, our own too.
+    pub(crate) verifier: Verifier,
+    /// At least one.
+    pub(crate) threads: usize,
+    /// Whether to mine at all times, or only what `generate` asks for.
+    pub(crate) always: bool,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    template: Option<Block>,
+    /// Blocks that are to be found at once.
+    owed: u32,
+    /// When a block for this template was found.
+    found: Option<Instant>,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    desk: Mutex<Desk>,
+    changed: Condvar,
+    /// Raised with everything that makes a search stale.
+    epoch: AtomicU64,
+}
+
+impl Shared {
+    fn change(&self, change: impl FnOnce(&mut Desk)) {
+        let mut desk = self.desk.lock();
+        change(&mut desk);
+        self.epoch.fetch_add(1, Ordering::Release);
+        drop(desk);
+        self.changed.notify_all();
+    }
+}
+
+/// The owner's side.
+#[derive(Debug)]
+pub(crate) struct MinerDesk(Arc<Shared>);
+
+impl MinerDesk {
+    /// Something new to mine on; `None` for a pause. Its time is the least that is allowed.
+    pub(crate) fn publish(&self, template: Option<Block>) {
+        self.0.change(|desk| (desk.template, desk.found) = (template, None));
+    }
+
+    /// So many blocks at once, whatever the pace.
+    pub(crate) fn generate(&self, count: u32) {
+        self.0.change(|desk| desk.owed = desk.owed.saturating_add(count));
+    }
+}
+
+/// The threads, in the hands of whoever started them.
+#[derive(Debug)]
+pub(crate) struct MinerThreads {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl MinerThreads {
+    /// Starts the threads. What they find goes to the owner over `control`.
+    pub(crate) fn start(config: &MinerConfig, control: &Sender<Control>) -> io::Result<(Self, MinerDesk)> {
+        let shared = Arc::new(Shared::default());
+        let mut miners = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        for n in 0..config.threads {
+            let stride = u64::MAX / config.threads as u64;
+            let (config, shared, control) = (config.clone(), Arc::clone(&shared), control.clone());
+            let search = Search { config, shared, control, first_nonce: n as u64 * stride };
+            match spawn(format!("mine-{n}"), STACK_SMALL_BYTES, move || search.run()) {
+                Ok(thread) => miners.threads.push(thread),
+                Err(error) => {
+                    miners.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok((miners, MinerDesk(shared)))
+    }
+
+    /// Ends the search and joins the threads; the owner has ended by now.
+    pub(crate) fn stop(self) {
+        self.shared.change(|desk| desk.stopping = true);
+        for thread in self.threads {
+            thread.join().expect("the spawn helper catches panics");
+        }
+    }
+}
+
+/// Something to search, as of an epoch.
+struct Task {
+    template: Block,
+    epoch: u64,
+}
+
+struct Search {
+    config: MinerConfig,
+    shared: Arc<Shared>,
+    control: Sender<Control>,
+    first_nonce: u64,
+}
+
+impl Search {
+    fn run(&self) -> &'static str {
+        while let Some(task) = self.next() {
+            if let Some(header) = self.search(&task)
+                && let Some(block) = self.claim(task, header)
+                && self.control.send(Control::Event(Event::Mined { block: Box::new(block) })).is_err()
+            {
+                return "the owner has ended";
+            }
+        }
+        "the node is stopping"
+    }
+
+    /// Waits until there is something to search; `None` at the end.
+    fn next(&self) -> Option<Task> {
+        let mut desk = self.shared.desk.lock();
+        loop {
+            if desk.stopping {
+                return None;
+            }
+            match self.wait_before(&desk) {
+                Some(Duration::ZERO) => {
+                    let template = desk.template.clone().expect("without a template there is no end to the wait");
+                    return Some(Task { template, epoch: self.shared.epoch.load(Ordering::Acquire) });
+                }
+                Some(wait) => drop(self.shared.changed.wait_for(&mut desk, wait)),
+                None => self.shared.changed.wait(&mut desk),
+            }
+        }
+    }
+
+    /// How long nothing should be searched; `None`: until something changes.
+    fn wait_before(&self, desk: &Desk) -> Option<Duration> {
+        let template = desk.template.as_ref()?;
+        if let Some(found) = desk.found {
+            return Some(RETRY.saturating_sub(found.elapsed()));
+        }
+        if !self.config.always && desk.owed == 0 {
+            return None;
+        }
+        let spec = self.config.params.spec();
+        let parent_time = template.header.time - TIME_STEP_MIN_MS;
+        let not_before = if spec.retarget || desk.owed > 0 || template.header.height == 1 {
+            parent_time.saturating_sub(spec.future_limit_ms)
+        } else {
+            parent_time + spec.block_time_ms
+        };
+        Some(Duration::from_millis(not_before.saturating_sub(self.config.clock.now().wall.0)))
+    }
+
+    /// Searches until something is found or the task is stale.
+    fn search(&self, task: &Task) -> Option<Header> {
+        let mut miner = Miner::new(task.template.header);
+        let mut stamped = None;
+        let mut nonce = self.first_nonce;
+        while self.shared.epoch.load(Ordering::Acquire) == task.epoch {
+            let now = self.config.clock.now();
+            if stamped.is_none_or(|stamped| now.mono.since(stamped) >= STAMP_MS) {
+                stamped = Some(now.mono);
+                miner.stamp(now.wall.0.max(task.template.header.time));
+            }
+            if let Some(found) = miner.search(nonce, CHUNK) {
+                return Some(found);
+            }
+            nonce = nonce.wrapping_add(CHUNK);
+        }
+        None
+    }
+
+    /// Makes the found header a block, if nobody was faster and nothing has changed.
+    fn claim(&self, task: Task, header: Header) -> Option<CheckedBlock> {
+        let block = Block { header, ..task.template };
+        let read = ReadBlock::read(&self.config.params, block.to_bytes());
+        let checked = read.and_then(|read| read.verified(&self.config.verifier));
+        let mut desk = self.shared.desk.lock();
+        if self.shared.epoch.load(Ordering::Acquire) != task.epoch {
+            return None;
+        }
+        desk.found = Some(Instant::now());
+        desk.owed = desk.owed.saturating_sub(1);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        drop(desk);
+        match checked {
+            Ok(block) => Some(block),
+            Err(reject) => {
+                log::error!(
+                    "a bug in spindle: the block that it mined at height {} is refused: {reject}",
+                    header.height
+                );
+                None
+            }
+        }
+    }
+}

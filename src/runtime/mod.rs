@@ -1,0 +1,341 @@
+//! The threads: every one of them, its start and its end, on one page.
+//!
+//! Start, in this order: bind the port (so that a port in use touches nothing else), take the
+//! directory, open the chain, then `disk`, `mine-N`, `owner`, `listen`; peers' threads come and go.
+//!
+//! Stop, in this order, whatever peers do within five seconds: tell the owner, which does its last
+//! writes, ends every socket and drops every channel; wake the listener and join it and all peers'
+//! threads (but look-ups of names, which nobody can end); join the miners; join the disk, which finishes
+//! what the owner left; join the pool that checks signatures.
+//!
+//! A panic in a peer's thread ends that peer. One in the owner or the disk thread ends the node, with
+//! an error.
+
+pub mod control;
+
+pub(crate) mod owner;
+
+pub(crate) mod disk;
+
+pub(crate) mod miner;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+
+use crate::blockchain::chain::Progress;
+use crate::blockchain::disk::Disk;
+use crate::blockchain::os::DataDir;
+use crate::blockchain::params::Params;
+use crate::blockchain::storage::{BlockMeta, ReadHandle, StoreError};
+use crate::network::limits::{self, INBOUND_MAX, OUTBOUND_MAX, inbox_capacity};
+use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
+use crate::node::event::Target;
+use crate::node::session::SessionConfig;
+use crate::node::{Node, NodeConfig};
+use crate::primitives::keys::{Key, Verifier};
+use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
+use crate::primitives::time::Clock;
+use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
+use crate::runtime::disk::DiskThread;
+use crate::runtime::miner::{MinerConfig, MinerThreads};
+use crate::runtime::owner::{Ports, Queue, TICK};
+
+/// What a daemon is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The network.
+    pub params: Arc<Params>,
+    /// Where to listen; port 0 for any.
+    pub bind: SocketAddr,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Peers to stay connected to.
+    pub peers: Vec<Target>,
+    /// Whether to look for others where the network's file says.
+    pub seeds: bool,
+    /// Threads that mine at all times; 0: blocks only when asked for.
+    pub mining_threads: usize,
+    /// Whom mined blocks pay; `None`: no block can be mined.
+    pub payout: Option<Key>,
+    /// Connections from others.
+    pub max_inbound: usize,
+    /// Connections that we make.
+    pub max_outbound: usize,
+}
+
+impl Config {
+    /// The defaults, listening on loopback at the network's port.
+    pub fn new(params: Arc<Params>, data_dir: PathBuf) -> Self {
+        let bind = SocketAddr::from(([127, 0, 0, 1], params.spec().port));
+        Self {
+            params,
+            bind,
+            data_dir,
+            peers: Vec::new(),
+            seeds: true,
+            mining_threads: 0,
+            payout: None,
+            max_inbound: INBOUND_MAX,
+            max_outbound: OUTBOUND_MAX,
+        }
+    }
+}
+
+/// Why a daemon did not start, or why it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The port is not to be had.
+    #[error("cannot listen on {address}: {source}; choose another with `--port`, or stop what listens there")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Our own disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refuses a thread or a descriptor.
+    #[error("cannot start the {what}: {source}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// A bug of ours.
+    #[error("the owner's thread failed, which is a bug in spindle: {0}")]
+    Panicked(String),
+}
+
+fn start_error(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
+    move |source| DaemonError::Start { what, source }
+}
+
+/// Asks a daemon to stop; for a signal handler, or anybody.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Sender<()>);
+
+impl StopHandle {
+    /// Asks; [`Daemon::wait`] then stops it. Never waits.
+    pub fn stop(&self) {
+        // Full: somebody has asked already.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Daemon {
+    control: Sender<Control>,
+    reader: ReadHandle,
+    address: SocketAddr,
+    can_mine: bool,
+    asked_to_stop: (Sender<()>, Receiver<()>),
+    ended: Receiver<Result<(), DaemonError>>,
+    owner: JoinHandle<()>,
+    peers: P2PThreads,
+    miners: Option<MinerThreads>,
+    disk: DiskThread,
+    pool: Pool,
+}
+
+impl Daemon {
+    /// Starts everything. `progress` hears how far opening the chain is.
+    pub fn start(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<Self, DaemonError> {
+        let listen = |source| DaemonError::Listen { address: config.bind, source };
+        let listener = TcpListener::bind(config.bind).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let clock = Clock::start();
+        let pool = Pool::new()?;
+        let disk: Arc<dyn Disk> = Arc::new(DataDir::open(&config.data_dir)?);
+        let node_config = NodeConfig {
+            params: Arc::clone(&config.params),
+            nonce: getrandom::u64().map_err(DaemonError::Random)?,
+            agent: concat!("spindle/", env!("CARGO_PKG_VERSION")).into(),
+            listen_port: address.port(),
+            connect: config.peers.clone(),
+            seeds: config.seeds,
+            outbound_max: config.max_outbound,
+            payout: config.payout,
+        };
+        let (node, opening) = Node::open(node_config.clone(), &disk, progress)?;
+        log::debug!("opened: {opening:?}");
+        let reader = node.reader();
+
+        let (control, controls) = bounded(CONTROL_MAX);
+        let (sender, inbox) = bounded(inbox_capacity(config.max_inbound + config.max_outbound));
+        let network = P2PConfig {
+            listener,
+            session: SessionConfig { params: Arc::clone(&config.params), verifier: pool.verifier.clone() },
+            reader: reader.clone(),
+            node: node_config,
+            max_inbound: config.max_inbound,
+            write_ms: limits::WRITE_MS,
+            clock,
+        };
+        let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
+
+        let identity = node.chain().store().identity();
+        let disk = DiskThread::start(disk, node.syncer(), identity, control.clone());
+        let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
+        let miners = config.payout.map(|_| {
+            let threads = config.mining_threads.max(1);
+            let (params, verifier) = (Arc::clone(&config.params), pool.verifier.clone());
+            let miner = MinerConfig { params, verifier, threads, always: config.mining_threads > 0, clock };
+            MinerThreads::start(&miner, &control).map_err(start_error("mining threads"))
+        });
+        let (miners, miner) = miners.transpose()?.unzip();
+        let peers = network.start().map_err(start_error("listening thread"))?;
+        let ports = Ports {
+            control: controls,
+            inbox,
+            ticks: tick(TICK),
+            network,
+            disk: disk_desk,
+            miner,
+            clock,
+            queue: Queue::default(),
+        };
+        let (end, ended) = bounded(1);
+        let owner = spawn("owner", STACK_LARGE_BYTES, move || {
+            let outcome = match caught(|| owner::run(node, ports)) {
+                Ok(outcome) => outcome.map_err(DaemonError::Store),
+                Err(panic) => Err(DaemonError::Panicked(panic)),
+            };
+            let cause = outcome.as_ref().map_or_else(ToString::to_string, |()| "the node is stopping".to_owned());
+            end.send(outcome).expect("the channel has room for the only message");
+            cause
+        });
+        let owner = owner.map_err(start_error("owner"))?;
+        log::info!(
+            "listening on {address}, network {} (genesis {:.12}); all caps together: {} MiB",
+            config.params.spec().name,
+            config.params.genesis_id(),
+            limits::SUM_BYTES >> 20
+        );
+        Ok(Self {
+            control,
+            reader,
+            address,
+            can_mine: config.payout.is_some(),
+            asked_to_stop: bounded(1),
+            ended,
+            owner,
+            peers,
+            miners,
+            disk,
+            pool,
+        })
+    }
+
+    /// Where others can connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The published tip.
+    pub fn tip(&self) -> BlockMeta {
+        self.reader.tip()
+    }
+
+    /// The read side of the chain.
+    pub fn reader(&self) -> &ReadHandle {
+        &self.reader
+    }
+
+    /// How the node is; `None` if it has ended.
+    pub fn status(&self) -> Option<Status> {
+        let (reply, answer) = bounded(1);
+        self.control.send(Control::Ask(Ask::Status(reply))).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Mines so many blocks now, one after the other, whatever the pace. False if nobody is known whom
+    /// they could pay, or the node has ended.
+    pub fn generate(&self, count: u32) -> bool {
+        self.can_mine && self.control.send(Control::Generate { count }).is_ok()
+    }
+
+    /// For whoever may want it to stop.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.asked_to_stop.0.clone())
+    }
+
+    /// Waits until it is asked to stop, or has ended by itself; then stops it in order.
+    pub fn wait(self) -> Result<(), DaemonError> {
+        select! {
+            recv(self.asked_to_stop.1) -> _ => self.stop(),
+            recv(self.ended) -> outcome => self.finish(outcome.ok()),
+        }
+    }
+
+    /// Stops it in order; an error if something failed before or while it did.
+    pub fn stop(self) -> Result<(), DaemonError> {
+        // An owner that has ended needs no telling.
+        let _ = self.control.send(Control::Stop);
+        let outcome = self.ended.recv().ok();
+        self.finish(outcome)
+    }
+
+    /// Joins everything once the owner has ended.
+    fn finish(self, outcome: Option<Result<(), DaemonError>>) -> Result<(), DaemonError> {
+        self.owner.join().expect("the spawn helper catches panics");
+        self.peers.stop();
+        if let Some(miners) = self.miners {
+            miners.stop();
+        }
+        let disk = self.disk.join();
+        self.pool.stop();
+        log::info!("stopped at height {}", self.reader.tip().header.height);
+        // The owner ends quietly when the disk thread has failed: that one has the reason.
+        outcome.expect("the owner says how it ended")?;
+        Ok(disk?)
+    }
+}
+
+/// The threads that check signatures of blocks that we asked for.
+#[derive(Debug)]
+struct Pool {
+    verifier: Verifier,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    fn new() -> Result<Self, DaemonError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
+        let mut threads = Vec::new();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // One thread of a pool could do nothing that the peer's own cannot.
+        if cores == 1 {
+            return Ok(Self { verifier: Verifier::new(secret, None), threads });
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).spawn_handler(|thread| {
+            let name = format!("check-{}", thread.index());
+            threads.push(spawn(name, STACK_LARGE_BYTES, move || {
+                thread.run();
+                "nobody checks signatures any more"
+            })?);
+            Ok(())
+        });
+        let pool = pool.build().map_err(|error| start_error("checking threads")(io::Error::other(error)))?;
+        Ok(Self { verifier: Verifier::new(secret, Some(Arc::new(pool))), threads })
+    }
+
+    /// Joins the threads; every other holder of the verifier has ended.
+    fn stop(self) {
+        drop(self.verifier);
+        for thread in self.threads {
+            thread.join().expect("the spawn helper catches panics");
+        }
+    }
+}

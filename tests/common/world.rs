@@ -1,0 +1,455 @@
+//! Several nodes in one thread: the core and the sessions of the real node, with bytes handed over by
+//! hand and a clock that only the test moves. No socket, no thread, no waiting.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use spindle::blockchain::block::{Block, CheckedBlock, ReadBlock};
+use spindle::blockchain::disk::{self, Disk};
+use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::params::Params;
+use spindle::blockchain::storage::checkpoint;
+use spindle::blockchain::template::template;
+use spindle::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
+use spindle::node::message::Message;
+use spindle::node::reason::Reason;
+use spindle::node::report::Report;
+use spindle::node::serve::{Request, Server};
+use spindle::node::session::{Output, Session, SessionConfig};
+use spindle::node::{Node, NodeConfig};
+use spindle::primitives::codec::List;
+use spindle::primitives::hash::Hash;
+use spindle::primitives::keys::Key;
+use spindle::primitives::time::{Mono, Now, Wall};
+
+use super::verifier;
+
+/// The wall clock when a world begins.
+pub(crate) const START: u64 = 1_800_000_000_000;
+
+/// A node's number in its world.
+pub(crate) type Who = usize;
+
+/// One node, and what it has said so far.
+pub(crate) struct Member {
+    pub(crate) node: Node,
+    pub(crate) disk: MemoryDisk,
+    pub(crate) told: Vec<Report>,
+    /// Effects that no part of the world has to carry out, as they came.
+    pub(crate) template: Option<Box<Block>>,
+    next_peer: u64,
+}
+
+/// One end of a connection.
+struct End {
+    who: Who,
+    peer: PeerId,
+    session: Session,
+    target: Option<Target>,
+    arriving: VecDeque<Vec<u8>>,
+    ready: bool,
+    open: bool,
+    /// Nothing that this end sends arrives any more; the connection stays.
+    mute: bool,
+    sent_bytes: usize,
+}
+
+/// All of it.
+pub(crate) struct World {
+    pub(crate) params: Arc<Params>,
+    pub(crate) now: Now,
+    pub(crate) members: Vec<Member>,
+    /// Even and odd neighbours are the two ends of one connection.
+    ends: Vec<End>,
+    /// Nobody dials across.
+    pub(crate) cut: bool,
+}
+
+impl World {
+    /// So many nodes, strangers to each other, on empty disks.
+    pub(crate) fn new(params: Params, nodes: usize) -> Self {
+        let params = Arc::new(params);
+        let now = Now { mono: Mono(0), wall: Wall(START) };
+        let mut world = Self { params, now, members: Vec::new(), ends: Vec::new(), cut: false };
+        for _ in 0..nodes {
+            world.add(MemoryDisk::default());
+        }
+        world
+    }
+
+    fn config(&self, who: Who) -> NodeConfig {
+        NodeConfig {
+            params: Arc::clone(&self.params),
+            nonce: 1_000 + who as u64,
+            agent: format!("node-{who}"),
+            listen_port: 9000,
+            connect: Vec::new(),
+            seeds: false,
+            outbound_max: 8,
+            payout: Some(Key([u8::try_from(who).expect("few nodes") + 1; 32])),
+        }
+    }
+
+    /// One more node, on this disk.
+    pub(crate) fn add(&mut self, disk: MemoryDisk) -> Who {
+        let who = self.members.len();
+        let member = self.open(who, disk);
+        self.members.push(member);
+        who
+    }
+
+    fn open(&self, who: Who, disk: MemoryDisk) -> Member {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (node, _) = Node::open(self.config(who), &shared, &mut |_| {}).expect("a memory disk opens");
+        Member { node, disk, told: Vec::new(), template: None, next_peer: 1 }
+    }
+
+    /// The node stops without a word and starts again from what was synced.
+    pub(crate) fn crash(&mut self, who: Who) {
+        for end in 0..self.ends.len() {
+            if self.ends[end].who == who && self.ends[end].open {
+                self.ends[end].open = false;
+                self.closed(end ^ 1, Reason::Closed);
+            }
+        }
+        let disk = self.members[who].disk.crash();
+        self.members[who] = self.open(who, disk);
+        self.settle();
+    }
+
+    /// Where others find a node.
+    pub(crate) fn address(who: Who) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, u8::try_from(who).expect("few nodes") + 1], 9000))
+    }
+
+    /// Connects two nodes, and lets everything happen that follows at once.
+    pub(crate) fn connect(&mut self, from: Who, to: Who) {
+        self.dial(from, to, None);
+        self.settle();
+    }
+
+    /// Dials, and lets nothing arrive yet.
+    pub(crate) fn dial(&mut self, from: Who, to: Who, target: Option<Target>) {
+        for (who, direction) in [(from, Direction::Outbound), (to, Direction::Inbound)] {
+            let member = &mut self.members[who];
+            let peer = PeerId(member.next_peer);
+            member.next_peer += 1;
+            let config = SessionConfig { params: Arc::clone(&self.params), verifier: verifier() };
+            let hello = self.config(who).hello(&self.members[who].node.reader());
+            let session = Session::new(config, peer, direction, hello, self.now.mono);
+            let target = target.clone().or(Some(Target::Address(Self::address(to))));
+            let target = target.filter(|_| direction == Direction::Outbound);
+            self.ends.push(End {
+                who,
+                peer,
+                session,
+                target,
+                arriving: VecDeque::new(),
+                ready: false,
+                open: true,
+                mute: false,
+                sent_bytes: 0,
+            });
+        }
+        let end = self.ends.len() - 2;
+        let opening = self.ends[end].session.opening().expect("whoever dials speaks first");
+        self.transmit(end, opening);
+    }
+
+    /// Ends all connections between two nodes.
+    pub(crate) fn disconnect(&mut self, a: Who, b: Who) {
+        for end in (0..self.ends.len()).step_by(2) {
+            let pair = [self.ends[end].who, self.ends[end + 1].who];
+            if self.ends[end].open && (pair == [a, b] || pair == [b, a]) {
+                self.closed(end, Reason::Closed);
+                self.closed(end + 1, Reason::Closed);
+            }
+        }
+        self.settle();
+    }
+
+    /// From now on nothing that `from` sends to `to` arrives.
+    pub(crate) fn mute(&mut self, from: Who, to: Who) {
+        for end in 0..self.ends.len() {
+            if self.ends[end].who == from && self.ends[end ^ 1].who == to {
+                self.ends[end].mute = true;
+            }
+        }
+    }
+
+    /// How many open connections a node has.
+    pub(crate) fn connections(&self, who: Who) -> usize {
+        self.ends.iter().filter(|end| end.who == who && end.open && end.ready).count()
+    }
+
+    /// Bytes that a node has sent so far.
+    pub(crate) fn sent_bytes(&self, who: Who) -> usize {
+        self.ends.iter().filter(|end| end.who == who).map(|end| end.sent_bytes).sum()
+    }
+
+    /// Bytes that a stranger would send, as if they came from `from` to `to`.
+    pub(crate) fn inject(&mut self, from: Who, to: Who, bytes: Vec<u8>) {
+        let end = (0..self.ends.len())
+            .find(|&end| self.ends[end].who == from && self.ends[end ^ 1].who == to && self.ends[end].open)
+            .expect("connected");
+        self.transmit(end, bytes);
+        self.settle();
+    }
+
+    fn transmit(&mut self, from: usize, bytes: Vec<u8>) {
+        self.ends[from].sent_bytes += bytes.len();
+        if !self.ends[from].mute {
+            self.ends[from ^ 1].arriving.push_back(bytes);
+        }
+    }
+
+    /// Hands over everything that is on its way, and what follows from it, until nothing moves.
+    pub(crate) fn settle(&mut self) {
+        while self.deliver_one() {}
+    }
+
+    /// Hands over the oldest piece that is on its way, and lets walks go on; false if nothing moves.
+    pub(crate) fn deliver_one(&mut self) -> bool {
+        for who in 0..self.members.len() {
+            while self.members[who].node.has_more() {
+                self.step(who, Event::Continue);
+            }
+        }
+        let waiting = |end: &End| end.open && !end.arriving.is_empty();
+        let Some(end) = self.ends.iter().position(waiting) else { return false };
+        let bytes = self.ends[end].arriving.pop_front().expect("not empty");
+        self.ends[end].session.feed(&bytes);
+        self.drive(end);
+        true
+    }
+
+    /// The number that `who` has given to its connection with `other`.
+    pub(crate) fn peer_of(&self, who: Who, other: Who) -> PeerId {
+        let ends = self.ends.iter().enumerate();
+        let mut ours = ends.filter(|(n, end)| end.who == who && self.ends[n ^ 1].who == other && end.open);
+        ours.next().expect("connected").1.peer
+    }
+
+    /// A branch of so many blocks on a node's tip, of which one, counted from 1, spends a coin that was
+    /// never made; every other rule is kept.
+    pub(crate) fn forge_branch(&self, who: Who, blocks: u64, bad: u64) -> Vec<CheckedBlock> {
+        let mut parent = *self.members[who].node.chain().tip_position();
+        let mut forged = Vec::new();
+        for number in 1..=blocks {
+            let mut block = template(&self.params, &parent, Key([0xbb; 32]));
+            block.header.time = self.now.wall.0.max(block.header.time);
+            if number == bad {
+                let coin = super::coin(77, 5_000);
+                let transfer = super::pay(&self.params, &[coin], &[4_000]);
+                block.coinbase.output.amount += super::fee(&transfer);
+                block.transfers = List::first_of(vec![transfer]);
+            }
+            let block = self.checked(block);
+            let now = Wall(self.now.wall.0 + 1_000_000);
+            parent = parent.child(&self.params, &block.checked_header(), now).expect("right in its place");
+            forged.push(block);
+        }
+        forged
+    }
+
+    fn drive(&mut self, end: usize) {
+        while self.ends[end].open {
+            let who = self.ends[end].who;
+            match self.ends[end].session.next(self.now.mono) {
+                Ok(None) => return,
+                Ok(Some(Output::Ready { hello, answer })) => {
+                    if let Some(answer) = answer {
+                        self.transmit(end, answer);
+                    }
+                    self.ends[end].ready = true;
+                    let (peer, target) = (self.ends[end].peer, self.ends[end].target.clone());
+                    let direction = if end % 2 == 0 { Direction::Outbound } else { Direction::Inbound };
+                    let other = self.ends[end ^ 1].who;
+                    let address = Self::address(other);
+                    self.step(who, Event::Connected { peer, direction, address, target, hello });
+                }
+                Ok(Some(Output::Event(event))) => self.step(who, event),
+                Ok(Some(Output::Serve(request))) => self.serve(end, &request),
+                Err(reason) => self.hang_up(end, reason),
+            }
+        }
+    }
+
+    fn serve(&mut self, end: usize, request: &Request) {
+        let server = Server::new(self.members[self.ends[end].who].node.reader());
+        match request {
+            Request::Headers { locator } => {
+                let frame = server.headers(locator).expect("memory");
+                self.transmit(end, frame);
+            }
+            Request::Blocks { last, count } => {
+                let Some(mut run) = server.run(*last, *count).expect("memory") else {
+                    return self.transmit(end, Message::Missing(*last).to_frame());
+                };
+                let mut chunk = Vec::new();
+                while server.fill(&mut run, &mut chunk).expect("memory") {
+                    self.transmit(end, std::mem::take(&mut chunk));
+                }
+            }
+        }
+    }
+
+    fn hang_up(&mut self, end: usize, reason: Reason) {
+        if reason.is_told() {
+            let text = List::first_of(reason.to_string().into_bytes());
+            self.transmit(end, Message::Bye(text).to_frame());
+        }
+        // What was sent before still arrives, as it does over TCP.
+        while let Some(bytes) = self.ends[end ^ 1].arriving.pop_front() {
+            self.ends[end ^ 1].session.feed(&bytes);
+        }
+        self.closed(end, reason);
+        self.drive(end ^ 1);
+        self.closed(end ^ 1, Reason::Closed);
+    }
+
+    fn closed(&mut self, end: usize, reason: Reason) {
+        if !std::mem::replace(&mut self.ends[end].open, false) {
+            return;
+        }
+        let End { who, peer, ready, target, .. } = &self.ends[end];
+        let (who, peer) = (*who, *peer);
+        match (ready, target.clone()) {
+            (true, _) => self.step(who, Event::Closed { peer, reason }),
+            (false, Some(target)) => self.step(who, Event::DialFailed { target, reason }),
+            (false, None) => {}
+        }
+    }
+
+    /// One event for one node, and all that it wants done.
+    pub(crate) fn step(&mut self, who: Who, event: Event) {
+        let effects = self.members[who].node.step(self.now, event).expect("a memory disk does not fail");
+        for effect in effects {
+            self.perform(who, effect);
+        }
+    }
+
+    fn end_of(&self, who: Who, peer: PeerId) -> Option<usize> {
+        self.ends.iter().position(|end| end.who == who && end.peer == peer && end.open)
+    }
+
+    fn perform(&mut self, who: Who, effect: Effect) {
+        match effect {
+            Effect::Send { peer, message } => self.send(who, peer, None, &message),
+            Effect::Ask { peer, asked, message } => self.send(who, peer, Some(asked), &message),
+            Effect::BroadcastBlock { peers, block } => {
+                peers.into_iter().for_each(|peer| self.send(who, peer, None, &Message::NewBlock(block.clone())));
+            }
+            Effect::HangUp { peer, reason } => {
+                if let Some(end) = self.end_of(who, peer) {
+                    self.hang_up(end, reason);
+                }
+            }
+            Effect::Dial { target } => self.dialed(who, target),
+            Effect::Sync { upto } => {
+                self.members[who].node.syncer().sync(upto).expect("a memory disk does not fail");
+                self.step(who, Event::Durable { upto });
+            }
+            Effect::Checkpoint { tip, ledger } => {
+                let identity = self.members[who].node.chain().store().identity();
+                let disk = &self.members[who].disk;
+                checkpoint::write(disk, &identity, tip, &ledger, &mut || true).expect("a memory disk does not fail");
+                self.step(who, Event::Checkpointed { tip });
+            }
+            Effect::Save { file, bytes } => {
+                disk::replace(&self.members[who].disk, file, &bytes).expect("a memory disk does not fail");
+            }
+            Effect::Mine { template } => self.members[who].template = template,
+            Effect::Tell(report) => self.members[who].told.push(report),
+            Effect::Refuse { .. } => {}
+        }
+    }
+
+    fn send(&mut self, who: Who, peer: PeerId, asked: Option<Asked>, message: &Message) {
+        let Some(end) = self.end_of(who, peer) else { return };
+        if let Some(asked) = asked {
+            self.ends[end].session.note(asked);
+        }
+        self.transmit(end, message.to_frame());
+    }
+
+    fn dialed(&mut self, who: Who, target: Target) {
+        let found = (0..self.members.len()).find(|&to| target == Target::Address(Self::address(to)));
+        match found {
+            Some(to) if !self.cut => self.dial(who, to, Some(target)),
+            _ => self.step(who, Event::DialFailed { target, reason: Reason::Broken("nobody is there".into()) }),
+        }
+    }
+
+    /// Lets time pass, a tick each quarter of a second.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now.mono.after(ms);
+        while self.now.mono < end {
+            let step = (end.0 - self.now.mono.0).min(250);
+            self.now = Now { mono: self.now.mono.after(step), wall: Wall(self.now.wall.0 + step) };
+            for end in 0..self.ends.len() {
+                if self.ends[end].open {
+                    self.drive(end);
+                }
+            }
+            for who in 0..self.members.len() {
+                self.step(who, Event::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    /// A node finds so many blocks, each told to whoever is connected; gives their ids.
+    pub(crate) fn mine(&mut self, who: Who, blocks: usize) -> Vec<Hash> {
+        let mut ids = Vec::with_capacity(blocks);
+        for _ in 0..blocks {
+            let block = self.next_block(who, 0);
+            ids.push(block.id());
+            self.step(who, Event::Mined { block: Box::new(block) });
+            self.settle();
+        }
+        ids
+    }
+
+    /// A block on a node's tip that pays the key of that node; `variant` makes it another one.
+    pub(crate) fn next_block(&self, who: Who, variant: u64) -> CheckedBlock {
+        let chain = self.members[who].node.chain();
+        let key = self.config(who).payout.expect("every member has a key");
+        let mut block = template(&self.params, chain.tip_position(), key);
+        block.header.time = self.now.wall.0.max(block.header.time) + variant;
+        self.checked(block)
+    }
+
+    /// A block as a session would hand it over.
+    pub(crate) fn checked(&self, block: Block) -> CheckedBlock {
+        let block = super::sealed(block);
+        let read = ReadBlock::read(&self.params, block.to_bytes()).expect("a valid block");
+        read.verified(&verifier()).expect("a valid block")
+    }
+
+    /// A node's tip.
+    pub(crate) fn tip(&self, who: Who) -> Hash {
+        self.members[who].node.chain().tip().id
+    }
+
+    /// A node's height.
+    pub(crate) fn height(&self, who: Who) -> u64 {
+        self.members[who].node.chain().tip().header.height
+    }
+
+    /// The ledger of a node, and the ledger that a replay of its file from genesis gives.
+    pub(crate) fn ledger_and_replay(&self, who: Who) -> (Hash, Hash) {
+        let kept = self.members[who].node.chain().ledger().hash();
+        let disk = self.members[who].disk.kill();
+        disk.remove(spindle::blockchain::storage::CHECKPOINT).expect("memory");
+        let replayed = self.open(who, disk);
+        assert_eq!(replayed.node.chain().tip().id, self.tip(who), "a restart keeps the tip");
+        (kept, replayed.node.chain().ledger().hash())
+    }
+
+    /// Everything that a node has told people since the last call.
+    pub(crate) fn told(&mut self, who: Who) -> Vec<Report> {
+        std::mem::take(&mut self.members[who].told)
+    }
+}

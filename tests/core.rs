@@ -1,0 +1,211 @@
+//! The core with peers: following, forks, ties, deep branches, liars, crashes. No socket, no thread.
+
+mod common;
+
+use common::world::{START, World};
+use spindle::blockchain::block::CheckedBlock;
+use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::params::Params;
+use spindle::node::event::{Announced, Event};
+use spindle::node::report::Report;
+use spindle::node::sync::STALL_MS;
+
+/// Goal: a block travels from one end of a line to the other. Method: three nodes, the middle one knows
+/// both; one block is mined at the end.
+#[test]
+fn block_reaches_the_end_of_a_line() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.connect(0, 1);
+    world.connect(1, 2);
+    world.mine(0, 1);
+    assert_eq!((world.height(1), world.height(2)), (1, 1));
+    assert_eq!(world.tip(2), world.tip(0));
+}
+
+/// Goal: a newcomer fetches everything. Method: 5,000 blocks on one node, then a second connects.
+#[test]
+fn newcomer_fetches_the_whole_chain() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.mine(0, 5_000);
+    world.connect(1, 0);
+    assert_eq!((world.height(1), world.tip(1)), (5_000, world.tip(0)));
+    let (kept, replayed) = world.ledger_and_replay(1);
+    assert_eq!(kept, replayed);
+    assert!(world.members[1].node.chain().headers().is_empty(), "no header is left without a body");
+    assert!(world.now.wall.0 == START, "no deadline had to pass");
+}
+
+/// Goal: two nodes that mined apart agree on the heavier branch when they meet, however deep the fork.
+/// Method: 10 against 12 blocks, then 2,000 against 2,002, then 9,000 against 9,001 (which needs the
+/// two-pass stream); the ledger is compared with a replay from genesis.
+#[test]
+fn two_that_mined_apart_agree_when_they_meet() {
+    for (ours, theirs) in [(10, 12), (2_000, 2_002), (9_000, 9_001)] {
+        let mut world = World::new(Params::regtest(), 2);
+        world.mine(0, ours);
+        world.mine(1, theirs);
+        assert_ne!(world.tip(0), world.tip(1));
+        world.connect(0, 1);
+        assert_eq!(world.tip(0), world.tip(1), "{ours} against {theirs}");
+        assert_eq!(world.height(0), theirs as u64);
+        let (kept, replayed) = world.ledger_and_replay(0);
+        assert_eq!(kept, replayed);
+        assert_eq!(world.connections(0), 1, "nobody is blamed");
+    }
+}
+
+/// Goal: of two equal branches the one seen first stays, also after a restart, and a child decides.
+/// Method: one block each, the nodes meet, one restarts, then the other mines one more.
+#[test]
+fn first_seen_wins_a_tie_across_restarts() {
+    let mut world = World::new(Params::regtest(), 2);
+    let [first] = world.mine(0, 1)[..] else { panic!("one block") };
+    let [second] = world.mine(1, 1)[..] else { panic!("one block") };
+    world.connect(0, 1);
+    assert_eq!((world.tip(0), world.tip(1)), (first, second));
+    world.crash(0);
+    world.connect(0, 1);
+    assert_eq!(world.tip(0), first);
+    world.mine(1, 1);
+    assert_eq!(world.tip(0), world.tip(1));
+    world.crash(0);
+    assert_eq!(world.tip(0), world.tip(1));
+}
+
+/// Goal: bodies that do not come are fetched from somebody else. Method: two nodes have the chain; the
+/// one that is asked falls silent in the middle, and time passes.
+#[test]
+fn silent_peer_is_replaced() {
+    for silent in [0, 1] {
+        let mut world = World::new(Params::regtest(), 2);
+        world.mine(0, 3_000);
+        world.connect(1, 0);
+        assert_eq!(world.height(1), 3_000);
+        let newcomer = world.add(MemoryDisk::default());
+        world.dial(newcomer, 0, None);
+        world.dial(newcomer, 1, None);
+        // The handshakes, the headers, some of the bodies.
+        while world.height(newcomer) == 0 {
+            assert!(world.deliver_one());
+        }
+        world.mute(silent, newcomer);
+        world.settle();
+        world.pass(STALL_MS + 30_000);
+        assert_eq!((world.height(newcomer), world.tip(newcomer)), (3_000, world.tip(0)), "{silent} fell silent");
+    }
+}
+
+/// Goal: a block from the future is refused without blame and taken when its time has come (RULES 9).
+/// Method: a miner whose clock is 150 s ahead (limit 120 s), then 31 s pass.
+#[test]
+fn early_block_is_taken_when_its_time_has_come() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.connect(0, 1);
+    let early = world.next_block(0, 150_000);
+    let id = early.id();
+    let behind = world.now;
+    world.now.wall.0 += 100_000;
+    world.step(0, Event::Mined { block: Box::new(early) });
+    world.now = behind;
+    world.settle();
+    assert_eq!((world.tip(0), world.height(1)), (id, 0));
+    assert_eq!(world.connections(1), 1, "nobody is blamed");
+    world.pass(31_000);
+    assert_eq!(world.tip(1), id);
+}
+
+/// Goal: a heavier branch that breaks a rule only the ledger knows is left again, its sender is cut, and
+/// it is never tried again, not even after a restart. Method: a fork of ten blocks whose third spends a
+/// coin that does not exist, told and delivered by a peer whose own words do not arrive.
+#[test]
+fn invalid_heavier_branch_is_left_and_never_retried() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.mine(0, 15);
+    world.connect(1, 0);
+    world.disconnect(0, 1);
+    let fork = world.forge_branch(1, 10, 3);
+    let honest = world.mine(0, 5);
+    let tip = world.tip(0);
+    let ledger = world.members[0].node.chain().ledger().hash();
+    world.connect(1, 0);
+    world.mute(1, 0);
+    let peer = world.peer_of(0, 1);
+    let last = fork.last().expect("ten blocks").clone();
+    let headers = fork.iter().map(CheckedBlock::checked_header).collect();
+    world.step(0, Event::NewBlock { peer, block: Announced::Whole(Box::new(last)) });
+    world.step(0, Event::Headers { peer, headers });
+    world.step(0, Event::Blocks { peer, blocks: fork });
+    world.settle();
+    assert_eq!(world.connections(0), 0, "its sender is cut");
+    assert_eq!((world.tip(0), honest.last()), (tip, Some(&tip)));
+    assert_eq!(world.members[0].node.chain().ledger().hash(), ledger);
+    let refused = world.told(0).into_iter().filter(|report| matches!(report, Report::Refused { .. })).count();
+    assert_eq!(refused, 1, "one attempt");
+    world.crash(0);
+    assert_eq!(world.tip(0), tip);
+    let (kept, replayed) = world.ledger_and_replay(0);
+    assert_eq!((kept, replayed), (ledger, ledger));
+}
+
+/// Goal: two nodes that dial each other at the same time keep one connection. Method: both dial before
+/// anything arrives.
+#[test]
+fn two_that_dial_each_other_keep_one_connection() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.dial(0, 1, None);
+    world.dial(1, 0, None);
+    world.settle();
+    assert_eq!((world.connections(0), world.connections(1)), (1, 1));
+    world.mine(0, 1);
+    assert_eq!(world.height(1), 1);
+}
+
+/// Goal: equal-work blocks cannot fill the file. Method: a hundred siblings of the tip, announced.
+#[test]
+fn siblings_of_the_tip_are_bounded() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.connect(0, 1);
+    let siblings: Vec<_> = (0..100).map(|variant| world.next_block(0, variant)).collect();
+    for block in siblings {
+        let peer = world.peer_of(1, 0);
+        world.step(1, Event::NewBlock { peer, block: Announced::Whole(Box::new(block)) });
+    }
+    let records = world.members[1].node.chain().store().records();
+    assert!(records <= 1 + 1 + 4, "{records} records: genesis, the tip, and four siblings at most");
+}
+
+/// Goal: a full disk stops appending before it hurts, nothing is lost, and it goes on when there is
+/// space. Method: the disk's free bytes fall below the reserve and rise again.
+#[test]
+fn full_disk_pauses_the_node_and_space_wakes_it() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.connect(0, 1);
+    world.mine(0, 3);
+    // The disk is asked only now and then: the next start is one of those times.
+    world.crash(1);
+    world.members[1].disk.set_free_bytes(32 << 20);
+    world.connect(0, 1);
+    world.mine(0, 3);
+    assert_eq!(world.height(1), 3, "nothing is taken");
+    world.members[1].disk.set_free_bytes(1 << 30);
+    world.pass(3_000);
+    world.mine(0, 1);
+    assert_eq!(world.tip(1), world.tip(0));
+}
+
+/// Goal: what was told to be durable survives a power cut at any later time. Method: a node mines,
+/// crashes after each block, and must come back at least as high as it said.
+#[test]
+fn durable_blocks_survive_a_crash() {
+    let mut world = World::new(Params::regtest(), 1);
+    for height in 1..=20 {
+        world.mine(0, 1);
+        let durable = world.told(0).into_iter().filter_map(|report| match report {
+            Report::Durable { height, .. } => Some(height),
+            _ => None,
+        });
+        assert_eq!(durable.max(), Some(height));
+        world.crash(0);
+        assert_eq!(world.height(0), height);
+    }
+}

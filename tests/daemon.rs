@@ -1,0 +1,134 @@
+//! Whole nodes in one process, each with its threads, its file and its port (0: any).
+//!
+//! Nothing here sleeps: each test waits for a state, and fails when that does not come.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spindle::blockchain::params::Params;
+use spindle::blockchain::storage::StoreError;
+use spindle::node::event::Target;
+use spindle::primitives::keys::Key;
+use spindle::runtime::{Config, Daemon, DaemonError};
+use tempfile::TempDir;
+
+/// Far beyond anything that is right.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// Regtest on any port, mining only when asked.
+fn config(directory: &Path, peers: &[SocketAddr]) -> Config {
+    let mut config = Config::new(Arc::new(Params::regtest()), directory.join("data"));
+    config.bind.set_port(0);
+    config.peers = peers.iter().copied().map(Target::Address).collect();
+    config.payout = Some(Key([3; 32]));
+    config
+}
+
+fn start(config: &Config) -> Daemon {
+    Daemon::start(config, &mut |_| {}).expect("a daemon")
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn generate(daemon: &Daemon, count: u32) {
+    let height = daemon.tip().header.height + u64::from(count);
+    assert!(daemon.generate(count));
+    wait_until("mined", || daemon.tip().header.height == height);
+}
+
+/// Goal: three nodes in a line; a block mined at one end reaches the other, what was there before they
+/// met too, and all of it is there after a restart. Method: regtest, blocks on demand.
+#[test]
+fn blocks_travel_along_a_line() {
+    let directories = [directory(), directory(), directory()];
+    let first = start(&config(directories[0].path(), &[]));
+    generate(&first, 30);
+    let second = start(&config(directories[1].path(), &[first.address()]));
+    let third = start(&config(directories[2].path(), &[second.address()]));
+    wait_until("synced", || third.tip().id == first.tip().id);
+    generate(&first, 5);
+    wait_until("relayed", || third.tip().id == first.tip().id);
+    generate(&third, 1);
+    wait_until("relayed back", || first.tip().id == third.tip().id);
+    let tip = third.tip();
+    assert_eq!(tip.header.height, 36);
+    assert_eq!(second.status().expect("it runs").peers, 2);
+    for daemon in [first, second, third] {
+        daemon.stop().expect("nothing failed");
+    }
+    for directory in &directories {
+        let again = start(&config(directory.path(), &[]));
+        assert_eq!(again.tip().id, tip.id);
+        again.stop().expect("nothing failed");
+    }
+}
+
+/// Goal: two nodes that mined apart agree on the longer chain when they meet. Method: 10 blocks
+/// against 12.
+#[test]
+fn the_heavier_of_two_chains_wins() {
+    let directories = [directory(), directory()];
+    let short = start(&config(directories[0].path(), &[]));
+    generate(&short, 10);
+    let mut other = config(directories[1].path(), &[short.address()]);
+    other.peers.clear();
+    let long = start(&other);
+    generate(&long, 12);
+    let (tip, address) = (long.tip().id, short.address());
+    long.stop().expect("nothing failed");
+    other.peers.push(Target::Address(address));
+    let long = start(&other);
+    wait_until("agreed", || short.tip().id == tip);
+    assert_eq!(long.tip().id, tip);
+    short.stop().expect("nothing failed");
+    long.stop().expect("nothing failed");
+}
+
+/// Goal: a port or a directory that is in use is an error that says so, and nothing is made or left.
+/// Method: both taken by somebody else.
+#[test]
+fn what_is_in_use_is_refused() {
+    let (one, two) = (directory(), directory());
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut refused = config(two.path(), &[]);
+    refused.bind = taken.local_addr().expect("bound");
+    let error = Daemon::start(&refused, &mut |_| {}).expect_err("the port is taken");
+    assert!(matches!(error, DaemonError::Listen { .. }), "{error}");
+    assert!(!refused.data_dir.exists());
+    let daemon = start(&config(one.path(), &[]));
+    let error = Daemon::start(&config(one.path(), &[]), &mut |_| {}).expect_err("the directory is taken");
+    assert!(matches!(error, DaemonError::Store(StoreError::Locked { .. })), "{error}");
+    daemon.stop().expect("nothing failed");
+}
+
+/// Goal: a stop handle ends `wait`, with strangers connected, within five seconds; port and directory
+/// are free again. Method: 32 connections that say nothing.
+#[test]
+fn a_stop_handle_ends_the_wait() {
+    let directory = directory();
+    let daemon = start(&config(directory.path(), &[]));
+    let address = daemon.address();
+    let strangers: Vec<_> = (0..32).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    let (handle, (done, is_done)) = (daemon.stop_handle(), crossbeam_channel::bounded(1));
+    let waiter = std::thread::spawn(move || done.send(daemon.wait().is_ok()));
+    handle.stop();
+    handle.stop();
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(5)), Ok(true));
+    waiter.join().expect("no panic").expect("the test waits");
+    drop(strangers);
+    let mut again = config(directory.path(), &[]);
+    again.bind = address;
+    start(&again).stop().expect("nothing failed");
+}
