@@ -4,7 +4,6 @@
 //! stands in [`crate::runtime`]. The log is how a person follows it: what it is and what it found at its
 //! start, then one line for each thing that happens.
 
-use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ use crate::blockchain::storage::Cut;
 use crate::cli::failure::Failure;
 use crate::cli::output::Progress;
 use crate::cli::payout::Payout;
-use crate::cli::{directory, log, network, signals, values, version};
-use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX, SUM_BYTES};
+use crate::cli::{directory, logging, network, signals, values, version};
+use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
 use crate::runtime::{Config, Daemon};
 
@@ -86,12 +85,12 @@ impl DaemonCommand {
     pub fn run(self) -> Result<(), Failure> {
         let level = self.log;
         let (mut config, payout) = self.check()?;
-        log::start(level)?;
+        logging::start(level)?;
         if let Some(payout) = payout {
             let (key, made) = payout.key()?;
             config.payout = Some(key);
             if let Some(path) = made {
-                ::log::info!("made the key file {}: whoever has it has the coins that this node mines", path.display());
+                log::info!("made the key file {}: whoever has it has the coins that this node mines", path.display());
             }
         }
         greet(&config);
@@ -142,15 +141,12 @@ impl DaemonCommand {
 fn greet(config: &Config) {
     let spec = config.params.spec();
     let path = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    ::log::info!("{}, network {}, genesis {}", version(), spec.name, config.params.genesis_id());
-    ::log::info!("data directory {}", path.display());
+    log::info!("{}, network {}, genesis {}", version(), spec.name, config.params.genesis_id());
+    log::info!("data directory {}", path.display());
     let (inbound, outbound) = (config.max_inbound, config.max_outbound);
-    ::log::info!("at most {inbound} connections from others and {outbound} to others");
-    if (inbound, outbound) == (INBOUND_MAX, OUTBOUND_MAX) {
-        ::log::info!("all caps together: {} MiB, plus 40 bytes an unspent output and 13 a block", SUM_BYTES >> 20);
-    }
+    log::info!("at most {inbound} connections from others and {outbound} to others");
     if spec.name == Params::local().spec().name && !config.bind.ip().is_loopback() {
-        ::log::warn!(
+        log::warn!(
             "local is one network all over the world: who reaches this node with a heavier chain replaces yours; for a \
              network of your own write a spec and name it with `--network FILE`"
         );
@@ -179,25 +175,24 @@ fn tell(opening: &Opening, daemon: &Daemon) {
         Some(height) => format!("from the checkpoint at height {height}"),
         None => "from genesis".into(),
     };
-    ::log::info!(
+    log::info!(
         "opened at height={} hash={}, {} blocks in the file, {replayed} replayed {from}",
         tip.header.height,
         tip.id,
         recovery.records - 1
     );
     if let Some(Cut { offset, bytes, reason }) = &recovery.cut {
-        ::log::warn!(
+        log::warn!(
             "cut a torn tail of {bytes} bytes at byte {offset} ({reason}): it was never synced, so nobody was told of it"
         );
     }
     if recovery.index_rebuilt {
-        ::log::warn!("the index did not hold all of the chain and was made anew");
+        log::warn!("the index did not hold all of the chain and was made anew");
     }
     if let Some(why) = ignored {
-        ::log::warn!("the checkpoint was ignored: {why}");
+        log::warn!("the checkpoint was ignored: {why}");
     }
     for (id, reject) in condemned {
-        ::log::warn!("block {id:.16} in the file is refused: {reject}");
+        log::warn!("block {id:.16} in the file is refused: {reject}");
     }
-    ::log::info!("listening on {}", daemon.address());
 }
