@@ -24,6 +24,10 @@ pub mod when;
 
 pub mod output;
 
+pub mod logging;
+
+pub mod daemon;
+
 pub mod chain;
 
 use std::ffi::OsString;
@@ -48,6 +52,8 @@ struct Spindle {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 pub enum Command {
+    /// Run a node.
+    Daemon(daemon::DaemonCommand),
     /// Work on a chain's files.
     Chain(chain::ChainCommand),
 }
@@ -87,6 +93,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure
 pub fn run(asked: Asked) -> Result<(), Failure> {
     match asked {
         Asked::Text(text) => output::say(&text),
+        Asked::Command(Command::Daemon(command)) => command.run(),
         Asked::Command(Command::Chain(command)) => command.run(),
     }
 }

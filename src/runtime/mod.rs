@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
-use crate::blockchain::chain::Progress;
+use crate::blockchain::chain::{Opening, Progress};
 use crate::blockchain::disk::Disk;
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
@@ -137,6 +137,7 @@ impl StopHandle {
 pub struct Daemon {
     control: Sender<Control>,
     reader: ReadHandle,
+    opening: Opening,
     address: SocketAddr,
     can_mine: bool,
     asked_to_stop: (Sender<()>, Receiver<()>),
@@ -168,7 +169,6 @@ impl Daemon {
             payout: config.payout,
         };
         let (node, opening) = Node::open(node_config.clone(), &disk, progress)?;
-        log::debug!("opened: {opening:?}");
         let reader = node.reader();
 
         let (control, controls) = bounded(CONTROL_MAX);
@@ -225,6 +225,7 @@ impl Daemon {
         Ok(Self {
             control,
             reader,
+            opening,
             address,
             can_mine: config.payout.is_some(),
             asked_to_stop: bounded(1),
@@ -240,6 +241,11 @@ impl Daemon {
     /// Where others can connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What opening the chain found.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// The published tip.

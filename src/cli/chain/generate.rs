@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::blockchain::block::{Block, CheckedBlock, Header, ReadBlock};
 use crate::blockchain::chain::{Chain, Refusal, Step};
-use crate::blockchain::difficulty;
 use crate::blockchain::disk::Disk;
+use crate::blockchain::mining::Miner;
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
 use crate::blockchain::position::Position;
@@ -30,6 +30,8 @@ use crate::primitives::time::{Clock, Wall};
 
 /// Blocks that are appended in one write.
 const BATCH: u64 = 500;
+/// Nonces between two looks at whether to stop: a few milliseconds.
+const CHUNK: u64 = 65_536;
 /// More than four bytes count, less the genesis.
 const BLOCKS_MAX: u64 = 4_000_000_000;
 
@@ -175,9 +177,20 @@ impl Maker {
         Ok(Some(block))
     }
 
-    /// The header with a nonce that meets its difficulty.
+    /// The header with a nonce that meets its difficulty; none if it was told to stop.
     fn search(&self, header: Header) -> Option<Header> {
-        (0..).map(|nonce| Header { nonce, ..header }).find(|header| difficulty::meets(&header.id(), header.difficulty))
+        if header.difficulty == 1 {
+            return Some(header);
+        }
+        let miner = Miner::new(header);
+        let mut first = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Some(found) = miner.search(first, CHUNK) {
+                return Some(found);
+            }
+            first += CHUNK;
+        }
+        None
     }
 
     /// Appends blocks and moves the ledger on to them.

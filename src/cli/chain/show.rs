@@ -172,41 +172,37 @@ impl Shown {
     fn for_people(&self) -> String {
         let Self { height, hash, prev, merkle_root, version, time, difficulty, nonce, size_bytes, offset, .. } = self;
         let branch = if self.active { "on the active chain" } else { "on a branch that is not active" };
-        let mut text = format!(
-            "block           {hash}\n\
-             height          {height}, {branch}, {} confirmations\n\
-             parent          {prev}\n\
-             merkle root     {merkle_root}\n\
-             version         {version}\n\
-             time            {} UTC ({time})\n\
-             difficulty      {difficulty}, nonce {nonce}, work up to here {}\n\
-             size            {size_bytes} bytes at byte {offset} of the file\n",
-            self.confirmations,
-            when::utc(*time),
-            self.work,
-        );
+        let mut lines = vec![
+            format!("block           {hash}"),
+            format!("height          {height}, {branch}, {} confirmations", self.confirmations),
+            format!("parent          {prev}"),
+            format!("merkle root     {merkle_root}"),
+            format!("version         {version}"),
+            format!("time            {} UTC ({time})", when::utc(*time)),
+            format!("difficulty      {difficulty}, nonce {nonce}, work up to here {}", self.work),
+            format!("size            {size_bytes} bytes at byte {offset} of the file"),
+        ];
         match &self.coinbase {
-            None => text += "genesis has no body: it is derived from the network's rules\n",
+            None => lines.push("genesis has no body: it is derived from the network's rules".into()),
             Some(ShownCoinbase { id, output, .. }) => {
-                text += &format!("coinbase        {id}\n    {}\n", output.for_people());
+                lines.push(format!("coinbase        {id}"));
+                lines.push(output.for_people());
             }
         }
         for ShownTransfer { id, fee, inputs, outputs, .. } in &self.transfers {
-            text += &format!("transfer        {id}, fee {}\n", coins(*fee));
+            lines.push(format!("transfer        {id}, fee {}", coins(*fee)));
             for ShownInput { transaction, index, amount, .. } in inputs {
-                text += &format!("    spends {} of {transaction}:{index}\n", coins(*amount));
+                lines.push(format!("    spends {} of {transaction}:{index}", coins(*amount)));
             }
-            for output in outputs {
-                text += &format!("    {}\n", output.for_people());
-            }
+            lines.extend(outputs.iter().map(ShownOutput::for_people));
         }
-        text
+        lines.join("\n")
     }
 }
 
 impl ShownOutput {
     fn for_people(&self) -> String {
-        format!("pays {} to {}", coins(self.amount), self.key)
+        format!("    pays {} to {}", coins(self.amount), self.key)
     }
 }
 

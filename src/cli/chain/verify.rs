@@ -166,25 +166,25 @@ impl Verdict {
     fn for_people(&self) -> String {
         let Self { network, height, tip, work, ledger_hash, supply, durable_height, coins, blocks, refused, torn } =
             self;
-        let mut text = format!(
-            "network         {network}\n\
-             height          {height}\n\
-             tip             {tip}\n\
-             work            {work}\n\
-             ledger_hash     {ledger_hash}\n\
-             supply          {supply} units in {coins} unspent coins, as the emission says\n\
-             durable_height  {durable_height}\n\
-             every block of {blocks} in the file is whole and keeps the rules"
-        );
+        let mut lines = vec![
+            format!("network         {network}"),
+            format!("height          {height}"),
+            format!("tip             {tip}"),
+            format!("work            {work}"),
+            format!("ledger_hash     {ledger_hash}"),
+            format!("supply          {supply} units in {coins} unspent coins, as the emission says"),
+            format!("durable_height  {durable_height}"),
+            format!("every block of {blocks} in the file is whole and keeps the rules"),
+        ];
         if *refused > 0 {
-            text += &format!("\n{refused} blocks of other branches are refused by the ledger and count for nothing");
+            lines.push(format!("{refused} blocks of other branches are refused by the ledger and count for nothing"));
         }
         if let Some(Torn { offset, bytes, reason }) = torn {
-            text += &format!(
-                "\npassed over a torn tail of {bytes} bytes at byte {offset} ({reason}): it was never synced, so nobody was \
+            lines.push(format!(
+                "passed over a torn tail of {bytes} bytes at byte {offset} ({reason}): it was never synced, so nobody was \
                  told of it; the next start of a node cuts it off"
-            );
+            ));
         }
-        text
+        lines.join("\n")
     }
 }

@@ -1,0 +1,198 @@
+//! `spindle daemon`: a node, until Ctrl-C.
+//!
+//! Its options become one [`Config`], checked in full before anything is made or opened; what runs then
+//! stands in [`crate::runtime`]. The log is how a person follows it: what it is and what it found at its
+//! start, then one line for each thing that happens.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use argh::FromArgs;
+use log::LevelFilter;
+
+use crate::blockchain::chain::{Opening, Stage};
+use crate::blockchain::params::Params;
+use crate::blockchain::storage::Cut;
+use crate::cli::failure::Failure;
+use crate::cli::output::Progress;
+use crate::cli::payout::Payout;
+use crate::cli::{directory, logging, network, signals, values, version};
+use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
+use crate::node::event::Target;
+use crate::runtime::{Config, Daemon};
+
+/// Mining threads that an option may ask for: more than any small machine has.
+const MINING_THREADS_MAX: u64 = 256;
+/// Connections that an option may ask for. Each costs two threads.
+const PEERS_MAX: u64 = 1_024;
+
+/// run a node
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "daemon")]
+pub struct DaemonCommand {
+    /// port to listen on; the RPC's is 1000 above it [the network's: local 9000, regtest 9100]
+    #[argh(option, from_str_fn(values::port))]
+    port: Option<u16>,
+    /// address to listen on [127.0.0.1: this machine alone]
+    #[argh(option, from_str_fn(values::bind), default = "IpAddr::V4(Ipv4Addr::LOCALHOST)")]
+    bind: IpAddr,
+    /// where the chain is kept [one for each network and port, under the home directory]
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+    /// local, regtest or a spec's file [local]
+    #[argh(option, default = "String::from(\"local\")")]
+    network: String,
+    /// a node to stay connected to, HOST:PORT; may come several times [none]
+    #[argh(option, from_str_fn(values::target))]
+    peer: Vec<Target>,
+    /// look for nobody but the given peers [look where the network says]
+    #[argh(switch)]
+    no_seeds: bool,
+    /// mine blocks [no]
+    #[argh(switch)]
+    mine: bool,
+    /// threads that mine [1]
+    #[argh(option, from_str_fn(mining_threads))]
+    mining_threads: Option<usize>,
+    /// whom mined blocks pay: a public key in hex, or a key file, made on first use [miner.key in the data directory]
+    #[argh(option)]
+    mine_to: Option<String>,
+    /// connections from others, at most [32]
+    #[argh(option, from_str_fn(peers), default = "INBOUND_MAX")]
+    max_inbound: usize,
+    /// connections to others, at most [8]
+    #[argh(option, from_str_fn(peers), default = "OUTBOUND_MAX")]
+    max_outbound: usize,
+    /// let regtest listen beyond this machine, where anybody can rewrite it at no cost [no]
+    #[argh(switch)]
+    expose_regtest: bool,
+    /// error, warn, info or debug [info]
+    #[argh(option, from_str_fn(values::level), default = "LevelFilter::Info")]
+    log: LevelFilter,
+}
+
+fn mining_threads(text: &str) -> Result<usize, String> {
+    values::count(text, 1..=MINING_THREADS_MAX, "1 to 256 are allowed")
+}
+
+fn peers(text: &str) -> Result<usize, String> {
+    values::count(text, 0..=PEERS_MAX, "0 to 1024 are allowed")
+}
+
+impl DaemonCommand {
+    /// Runs the node until it is told to stop.
+    pub fn run(self) -> Result<(), Failure> {
+        let level = self.log;
+        let (mut config, payout) = self.check()?;
+        logging::start(level)?;
+        if let Some(payout) = payout {
+            let (key, made) = payout.key()?;
+            config.payout = Some(key);
+            if let Some(path) = made {
+                log::info!("made the key file {}: whoever has it has the coins that this node mines", path.display());
+            }
+        }
+        greet(&config);
+        let daemon = start(&config)?;
+        let stop = daemon.stop_handle();
+        signals::on_stop(move || stop.stop())?;
+        Ok(daemon.wait()?)
+    }
+
+    /// Everything that can be wrong with the options, before anything is touched.
+    fn check(self) -> Result<(Config, Option<Payout>), Failure> {
+        let params = network::load(&self.network)?;
+        let port = self.port.unwrap_or(params.spec().port);
+        if params.spec().name == Params::regtest().spec().name && !self.bind.is_loopback() && !self.expose_regtest {
+            return Err(Failure::options(format!(
+                "option `--bind`: `{}` would let others reach regtest, whose blocks take no work, so that anybody could \
+                 rewrite it; add `--expose-regtest` if that is meant",
+                self.bind
+            )));
+        }
+        let data_dir = match self.data_dir {
+            Some(data_dir) => data_dir,
+            None => directory::default_for(&params.spec().name, port)?,
+        };
+        directory::check(&data_dir)?;
+        if !self.mine {
+            let idle = [("--mining-threads", self.mining_threads.is_some()), ("--mine-to", self.mine_to.is_some())];
+            if let Some((option, _)) = idle.iter().find(|(_, given)| *given) {
+                return Err(Failure::options(format!("option `{option}` does nothing without `--mine`; add that")));
+            }
+        }
+        let payout = if self.mine { Some(Payout::check(self.mine_to.as_deref(), &data_dir)?) } else { None };
+        let config = Config {
+            bind: SocketAddr::new(self.bind, port),
+            peers: self.peer,
+            seeds: !self.no_seeds,
+            mining_threads: if self.mine { self.mining_threads.unwrap_or(1) } else { 0 },
+            payout: None,
+            max_inbound: self.max_inbound,
+            max_outbound: self.max_outbound,
+            ..Config::new(Arc::new(params), data_dir)
+        };
+        Ok((config, payout))
+    }
+}
+
+/// What this node is.
+fn greet(config: &Config) {
+    let spec = config.params.spec();
+    let path = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    log::info!("{}, network {}, genesis {}", version(), spec.name, config.params.genesis_id());
+    log::info!("data directory {}", path.display());
+    let (inbound, outbound) = (config.max_inbound, config.max_outbound);
+    log::info!("at most {inbound} connections from others and {outbound} to others");
+    if spec.name == Params::local().spec().name && !config.bind.ip().is_loopback() {
+        log::warn!(
+            "local is one network all over the world: who reaches this node with a heavier chain replaces yours; for a \
+             network of your own write a spec and name it with `--network FILE`"
+        );
+    }
+}
+
+/// Starts the node, with a progress line while it opens a long chain.
+fn start(config: &Config) -> Result<Daemon, Failure> {
+    let mut reading = Progress::new("reading the chain", "bytes");
+    let mut replaying = Progress::new("replaying the chain", "blocks");
+    let daemon = Daemon::start(config, &mut |progress| match progress.stage {
+        Stage::Reading => reading.at(progress.done, progress.total),
+        Stage::Replaying => replaying.at(progress.done, progress.total),
+    })?;
+    reading.end();
+    replaying.end();
+    tell(daemon.opening(), &daemon);
+    Ok(daemon)
+}
+
+/// What opening found.
+fn tell(opening: &Opening, daemon: &Daemon) {
+    let Opening { recovery, checkpoint, ignored, replayed, condemned } = opening;
+    let tip = daemon.tip();
+    let from = match checkpoint {
+        Some(height) => format!("from the checkpoint at height {height}"),
+        None => "from genesis".into(),
+    };
+    log::info!(
+        "opened at height={} hash={}, {} blocks in the file, {replayed} replayed {from}",
+        tip.header.height,
+        tip.id,
+        recovery.records - 1
+    );
+    if let Some(Cut { offset, bytes, reason }) = &recovery.cut {
+        log::warn!(
+            "cut a torn tail of {bytes} bytes at byte {offset} ({reason}): it was never synced, so nobody was told of it"
+        );
+    }
+    if recovery.index_rebuilt {
+        log::warn!("the index did not hold all of the chain and was made anew");
+    }
+    if let Some(why) = ignored {
+        log::warn!("the checkpoint was ignored: {why}");
+    }
+    for (id, reject) in condemned {
+        log::warn!("block {id:.16} in the file is refused: {reject}");
+    }
+}
