@@ -34,7 +34,7 @@ fn hostile_crowd_stays_within_the_caps() {
     let more = ["--network", "regtest", "--no-seeds", "--max-inbound", "40"];
     let mut process = Process::daemon(&data, port, &more);
     process.wait_for("listening");
-    let threads = process.status("Threads");
+    let threads = process.threads();
     let mut honest = greeted(port, &params, 1).expect("there is room");
     let crowd = Crowd::gather(port, &params, tip, 32);
     let mut pongs: Vec<_> = (0..100)
@@ -50,11 +50,11 @@ fn hostile_crowd_stays_within_the_caps() {
     assert!(peak_kib < CAPS_KIB, "{peak_kib} KiB");
     drop(honest);
     // Silent ones go at their deadlines; nothing else is awaited here than that they are gone.
-    let left = (0..400).find(|_| {
+    let gone = (0..400).find(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
-        process.status("Threads") <= threads
+        process.threads().len() <= threads.len()
     });
-    assert!(left.is_some(), "{} threads, {threads} before", process.status("Threads"));
+    assert!(gone.is_some(), "{:?} are left, {threads:?} were there before", process.threads());
     process.signal("TERM");
     assert!(process.wait().success(), "{}", process.seen.join("\n"));
 }
