@@ -34,8 +34,9 @@ fn hostile_crowd_stays_within_the_caps() {
     let more = ["--network", "regtest", "--no-seeds", "--max-inbound", "40"];
     let mut process = Process::daemon(&data, port, &more);
     process.wait_for("listening");
-    let threads = process.threads();
     let mut honest = greeted(port, &params, 1).expect("there is room");
+    ping(&mut honest, 1).expect("it answers");
+    let threads = process.threads();
     let crowd = Crowd::gather(port, &params, tip, 32);
     let mut pongs: Vec<_> = (0..100)
         .map(|nonce| {
@@ -48,13 +49,13 @@ fn hostile_crowd_stays_within_the_caps() {
     pongs.sort_unstable();
     println!("peak RSS {} MiB; slowest of 100 pongs {:?}, median {:?}", peak_kib >> 10, pongs[99], pongs[50]);
     assert!(peak_kib < CAPS_KIB, "{peak_kib} KiB");
-    drop(honest);
     // Silent ones go at their deadlines; nothing else is awaited here than that they are gone.
     let gone = (0..400).find(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         process.threads().len() <= threads.len()
     });
     assert!(gone.is_some(), "{:?} are left, {threads:?} were there before", process.threads());
+    drop(honest);
     process.signal("TERM");
     assert!(process.wait().success(), "{}", process.seen.join("\n"));
 }
