@@ -45,7 +45,8 @@ fn which(text: &str) -> Result<Which, String> {
     {
         return Ok(Which::Hash(hash));
     }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    // No height has more digits; so many are a hash with one missing.
+    let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(height) if digits => Ok(Which::Height(height)),
         _ => Err("is neither a height (a whole number) nor a hash (64 hexadecimal digits)".into()),
@@ -118,15 +119,11 @@ impl Show {
         let reader = store.reader();
         let tip = reader.tip();
         let meta = match self.block {
-            Which::Height(height) => match reader.record_at(height) {
-                Some(record) => store.meta(record)?,
-                None => {
-                    let top = tip.header.height;
-                    return Err(Failure::world(format!(
-                        "there is no block at height {height}; the chain ends at {top}"
-                    )));
-                }
-            },
+            Which::Height(height) => {
+                let top = tip.header.height;
+                let none = || Failure::world(format!("there is no block at height {height}; the chain ends at {top}"));
+                store.meta(reader.record_at(height).ok_or_else(none)?)?
+            }
             Which::Hash(hash) => store.find_meta(&hash)?.ok_or_else(|| {
                 let blocks = store.records() - 1;
                 Failure::world(format!("none of the {blocks} blocks in the file has the hash {hash}"))
