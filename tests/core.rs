@@ -3,12 +3,15 @@
 mod common;
 
 use common::world::{START, World};
-use spindle::blockchain::block::CheckedBlock;
+use spindle::blockchain::block::{Block, CheckedBlock};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::node::event::{Announced, Event};
+use spindle::node::message::{Message, NewBlock};
 use spindle::node::report::Report;
 use spindle::node::sync::STALL_MS;
+use spindle::primitives::codec::{self, List};
+use spindle::primitives::keys::Key;
 
 /// Goal: a block travels from one end of a line to the other. Method: three nodes, the middle one knows
 /// both; one block is mined at the end.
@@ -82,8 +85,8 @@ fn silent_peer_is_replaced() {
         world.connect(1, 0);
         assert_eq!(world.height(1), 3_000);
         let newcomer = world.add(MemoryDisk::default());
-        world.dial(newcomer, 0, None);
-        world.dial(newcomer, 1, None);
+        world.dial(newcomer, 0);
+        world.dial(newcomer, 1);
         // The handshakes, the headers, some of the bodies.
         while world.height(newcomer) == 0 {
             assert!(world.deliver_one());
@@ -152,8 +155,8 @@ fn invalid_heavier_branch_is_left_and_never_retried() {
 #[test]
 fn two_that_dial_each_other_keep_one_connection() {
     let mut world = World::new(Params::regtest(), 2);
-    world.dial(0, 1, None);
-    world.dial(1, 0, None);
+    world.dial(0, 1);
+    world.dial(1, 0);
     world.settle();
     assert_eq!((world.connections(0), world.connections(1)), (1, 1));
     world.mine(0, 1);
@@ -208,4 +211,24 @@ fn durable_blocks_survive_a_crash() {
         world.crash(0);
         assert_eq!(world.height(0), height);
     }
+}
+
+/// Goal: a body that is not the one its header commits to blames its sender and never the block: the
+/// honest copy is still taken. Method: an announcement with another coinbase, then the true one.
+#[test]
+fn mutated_copy_does_not_harm_the_honest_one() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.connect(1, 0);
+    world.connect(2, 0);
+    let honest = world.next_block(2, 0);
+    let mut block: Block = codec::decode(honest.bytes()).expect("a block");
+    block.coinbase.output.key = Key([0xee; 32]);
+    let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::default() };
+    world.inject(1, 0, Message::NewBlock(Box::new(news)).to_frame());
+    assert_eq!((world.height(0), world.connections(0)), (0, 1), "its sender is cut");
+    assert!(!world.members[0].node.chain().is_condemned(&honest.id()));
+    let id = honest.id();
+    world.step(2, Event::Mined { block: Box::new(honest) });
+    world.settle();
+    assert_eq!(world.tip(0), id);
 }

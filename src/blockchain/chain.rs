@@ -208,13 +208,24 @@ impl Chain {
 
     /// Makes the heaviest branch without a condemned block the active one, before anybody looks.
     fn choose(&mut self) -> Result<(), StoreError> {
+        if self.condemned.is_empty() {
+            return Ok(());
+        }
+        let best = self.heaviest()?;
+        let Walk { fork, path, .. } = self.walk_to(best)?;
+        let path: Vec<RecordNo> = path.into();
+        self.tip = best;
+        self.store.publish(fork.header.height, &path, best);
+        Ok(())
+    }
+
+    /// The first block of the file to have most work, of those that build on nothing condemned; notes
+    /// which do. One pass over the index.
+    fn heaviest(&mut self) -> Result<BlockMeta, StoreError> {
         let (mut bad, mut best) = (BTreeSet::new(), self.store.meta(RecordNo::GENESIS)?);
         // Few blocks are ever condemned and fewer of those are in the file: their descendants fit in memory.
         let mut bad_ids = BTreeSet::new();
         let condemned = &self.condemned;
-        if condemned.is_empty() {
-            return Ok(());
-        }
         self.store.each_meta(RecordNo(1), &mut |meta| {
             if condemned.contains(&meta.id) || (!bad_ids.is_empty() && bad_ids.contains(&meta.header.prev)) {
                 bad_ids.insert(meta.id);
@@ -224,11 +235,7 @@ impl Chain {
             }
         })?;
         self.bad = bad;
-        let Walk { fork, path, .. } = self.walk_to(best)?;
-        let path: Vec<RecordNo> = path.into();
-        self.tip = best;
-        self.store.publish(fork.header.height, &path, best);
-        Ok(())
+        Ok(best)
     }
 
     /// Walks from the checkpoint to the tip; gives the block that the ledger refused, if it did.
@@ -507,7 +514,8 @@ impl Chain {
     pub fn advance(&mut self) -> Result<Step, StoreError> {
         let mut budget = TURN_BYTES;
         if self.walk.is_none() {
-            let Some(goal) = self.next_goal.take() else {
+            // What was heavier than the tip when it came may have been overtaken since.
+            let Some(goal) = self.next_goal.take().filter(|goal| goal.work > self.tip.work) else {
                 self.forget_fresh();
                 return Ok(Step::Still);
             };
@@ -527,7 +535,7 @@ impl Chain {
                     }
                 }
             } else {
-                return Ok(self.arrive()?);
+                return self.arrive();
             }
             if budget == 0 {
                 return Ok(Step::More);
@@ -551,7 +559,10 @@ impl Chain {
     fn arrive(&mut self) -> Result<Step, StoreError> {
         let walk = self.walk.take().expect("only a walk arrives");
         if walk.back {
-            // Readers have seen this tip all the time.
+            // Readers have seen this tip all the time. A third branch may be heavier, which the one that
+            // failed had outshone.
+            let best = self.heaviest()?;
+            self.next_goal = (best.work > self.tip.work).then_some(best);
             return Ok(if self.next_goal.is_some() { Step::More } else { Step::Still });
         }
         self.tip = self.at;
@@ -573,9 +584,8 @@ impl Chain {
         // Undoing begins while nothing of the way back is applied: first what this walk had applied.
         let (fork, goal) = (walk.fork, self.tip.id);
         self.walk = Some(Walk { fork, goal, path, applied: Vec::new(), undone: 0, back: true });
-        if self.next_goal.as_ref().is_some_and(|goal| self.bad.contains(&goal.record)) {
-            self.next_goal = None;
-        }
+        // Chosen anew when the way back is done.
+        self.next_goal = None;
     }
 
     fn forget_fresh(&mut self) {

@@ -13,7 +13,7 @@ use crate::primitives::hash::Hash;
 
 /// Headers without bodies in the whole node: about 5 MiB.
 pub const HEADERS_MAX: usize = 20_000;
-/// Headers of one work and height.
+/// Headers of the same work.
 const SIBLINGS_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ struct Pending {
 #[derive(Debug, Default)]
 pub struct HeaderTree {
     headers: BTreeMap<Hash, Pending>,
-    /// How many there are of each (work, height).
-    siblings: BTreeMap<(u128, u64), usize>,
+    /// The same by work: the heaviest and the lightest are at the ends.
+    by_work: BTreeSet<(u128, Hash)>,
 }
 
 impl HeaderTree {
@@ -59,24 +59,19 @@ impl HeaderTree {
             known.proven |= proven;
             return true;
         }
-        let siblings = self.siblings.get(&(position.work, position.height)).copied().unwrap_or(0);
-        if self.room() == 0 || siblings >= SIBLINGS_MAX {
+        let equal = (position.work, Hash::ZERO)..=(position.work, Hash([0xff; 32]));
+        if self.room() == 0 || self.by_work.range(equal).count() >= SIBLINGS_MAX {
             return false;
         }
-        self.siblings.insert((position.work, position.height), siblings + 1);
+        self.by_work.insert((position.work, header.id()));
         self.headers.insert(header.id(), Pending { header, position, proven });
         true
     }
 
     /// Forgets a header: its body has come, or it was condemned.
     pub fn remove(&mut self, id: &Hash) {
-        let Some(pending) = self.headers.remove(id) else { return };
-        let key = (pending.position.work, pending.position.height);
-        if let Some(count) = self.siblings.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.siblings.remove(&key);
-            }
+        if let Some(pending) = self.headers.remove(id) {
+            self.by_work.remove(&(pending.position.work, *id));
         }
     }
 
@@ -91,14 +86,15 @@ impl HeaderTree {
                 doomed.insert(pending.header.id());
             }
         }
-        doomed.iter().for_each(|id| self.remove(id));
+        for id in &doomed {
+            self.remove(id);
+        }
     }
 
     /// The heaviest header worth a download: heavier than the tip, or proven to lead there.
     pub fn best(&self, tip_work: u128) -> Option<Position> {
-        // The least id among equals: any fixed choice will do, since the bodies decide by who comes first.
-        let worth = self.headers.values().filter(|pending| pending.proven || pending.position.work > tip_work);
-        worth.map(|pending| pending.position).max_by_key(|position| (position.work, std::cmp::Reverse(position.id)))
+        let mut by_work = self.by_work.iter().rev().filter_map(|(_, id)| self.headers.get(id));
+        by_work.find(|pending| pending.position.work > tip_work || pending.proven).map(|pending| pending.position)
     }
 
     /// The ids from the first missing body up to this header, oldest first.
@@ -115,7 +111,11 @@ impl HeaderTree {
 
     /// Forgets branches that the tip has outgrown, but for the one that leads to `keep`.
     pub fn evict(&mut self, tip_work: u128, keep: Option<&Hash>) {
-        // Cheap on a quiet chain, and exact: a branch lives as long as its heaviest leaf does.
+        // While a chain only grows, nothing in here is lighter than its tip.
+        if self.by_work.first().is_none_or(|(work, _)| *work >= tip_work) {
+            return;
+        }
+        // A branch lives as long as its heaviest leaf does.
         let mut alive: BTreeSet<Hash> = keep.into_iter().flat_map(|leaf| self.branch(leaf)).collect();
         let leaves = self.headers.values().filter(|pending| pending.position.work >= tip_work);
         for leaf in leaves.map(|pending| pending.header.id()).collect::<Vec<_>>() {
@@ -127,6 +127,8 @@ impl HeaderTree {
             }
         }
         let dead: Vec<Hash> = self.headers.keys().filter(|id| !alive.contains(id)).copied().collect();
-        dead.iter().for_each(|id| self.remove(id));
+        for id in &dead {
+            self.remove(id);
+        }
     }
 }

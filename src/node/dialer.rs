@@ -78,10 +78,10 @@ impl Dialer {
 
     /// Starts the dials that are due.
     pub fn on_tick(&mut self, now: Mono, peers: &Peers, book: &AddressBook, rng: &mut Rng, out: &mut Vec<Effect>) {
+        self.has_looked |= self.next_round != Mono(0) && self.dialing.is_empty();
         if now < self.next_round {
             return;
         }
-        self.has_looked |= self.next_round != Mono(0) && self.dialing.is_empty();
         self.next_round = now.after(ROUND_MS);
         let places = self.outbound_max.saturating_sub(peers.outbound() + self.dialing.len());
         let mut seeds_left = places;

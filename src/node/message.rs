@@ -170,8 +170,8 @@ impl ShortIdKey {
 
     /// The low six bytes of SipHash-2-4 of a transaction's id.
     pub fn short_id(&self, transaction: &Hash) -> [u8; 6] {
-        let [a, b, c, d, e, f, ..] = self.0.hash(&transaction.0).to_le_bytes();
-        [a, b, c, d, e, f]
+        let hash = self.0.hash(&transaction.0).to_le_bytes();
+        *hash.first_chunk().expect("eight bytes hold six")
     }
 }
 

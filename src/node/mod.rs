@@ -346,7 +346,8 @@ impl Conduct {
             return Ok(());
         }
         if let Some(&id) = [id, prev].iter().find(|id| turn.chain.is_condemned(id)) {
-            return Ok(turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id } }));
+            turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id } });
+            return Ok(());
         }
         let Some(parent) = turn.chain.position(&prev)? else {
             // It is ahead of us, or on another branch: its headers will tell.
@@ -363,7 +364,8 @@ impl Conduct {
             Err(reject) => {
                 turn.chain.condemn(id);
                 turn.tell(Report::Refused { id, why: reject.to_string() });
-                return Ok(turn.hang_up(peer, Reason::Rejected { id, reject }));
+                turn.hang_up(peer, Reason::Rejected { id, reject });
+                return Ok(());
             }
         };
         if let Some(known) = turn.peers.get_mut(peer) {

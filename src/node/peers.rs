@@ -190,7 +190,7 @@ impl Peers {
                 // A peer in the middle of a long answer may be late with its pong: anything heard counts.
                 Some((_, at)) if now.since(at.max(peer.heard_at)) >= PONG_MS => silent.push(id),
                 None if now >= peer.next_ping => {
-                    let nonce = rng.next();
+                    let nonce = rng.draw();
                     peer.ping = Some((nonce, now));
                     peer.next_ping = now.after(PING_MS);
                     out.push(Effect::Send { peer: id, message: Message::Ping(nonce) });
@@ -227,7 +227,9 @@ impl Peers {
     /// Lifts bans that are over; gives their addresses.
     pub fn lift_bans(&mut self, now: Wall) -> Vec<IpAddr> {
         let over: Vec<IpAddr> = self.bans.iter().filter(|(_, until)| now >= **until).map(|(&ip, _)| ip).collect();
-        over.iter().for_each(|ip| _ = self.bans.remove(ip));
+        for ip in &over {
+            self.bans.remove(ip);
+        }
         over
     }
 }

@@ -86,7 +86,7 @@ struct Early {
 /// All streams.
 #[derive(Debug)]
 pub struct Streams {
-    streams: BTreeMap<PeerId, Stream>,
+    of_peers: BTreeMap<PeerId, Stream>,
     /// Peers that did not answer, and until when they are not asked.
     paused: BTreeMap<PeerId, Mono>,
     early: Vec<Early>,
@@ -98,7 +98,7 @@ pub struct Streams {
 impl Default for Streams {
     fn default() -> Self {
         Self {
-            streams: BTreeMap::new(),
+            of_peers: BTreeMap::new(),
             paused: BTreeMap::new(),
             early: Vec::new(),
             answer_ms: ANSWER_MS,
@@ -125,12 +125,12 @@ struct Judged {
 impl Streams {
     /// Whether some branch is being followed.
     pub fn is_busy(&self) -> bool {
-        !self.streams.is_empty()
+        !self.of_peers.is_empty()
     }
 
     /// A peer has something whose parent we do not know: follow it.
     pub fn follow(&mut self, peer: PeerId) {
-        self.streams.entry(peer).or_insert(Stream { stage: Stage::Heavy, asked_at: None, from: None });
+        self.of_peers.entry(peer).or_insert(Stream { stage: Stage::Heavy, asked_at: None, from: None });
     }
 
     /// A header is ahead of our clock: remembered if it is not far, and asked for again in time.
@@ -149,36 +149,35 @@ impl Streams {
     pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
         self.answer_ms = ANSWER_MS;
         // Asked for, but the stream was given up meanwhile.
-        let Some(stream) = self.streams.remove(&peer) else { return Ok(()) };
+        let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
         let start = match (&stream.stage, headers.first()) {
-            (_, None) => return Ok(Self::ended(turn, peer, None, false)),
+            (_, None) => {
+                Self::ended(turn, peer, None, false);
+                return Ok(());
+            }
             (Stage::Weighed { at, .. }, Some(first)) if at.id == first.header().prev => Some(*at),
             (Stage::Weighed { .. }, Some(_)) => None,
             (_, Some(first)) => turn.chain.position(&first.header().prev)?,
         };
         let Some(start) = start else {
             let prev = headers[0].header().prev;
-            return Ok(turn.hang_up(peer, Reason::UnknownStart { prev }));
+            turn.hang_up(peer, Reason::UnknownStart { prev });
+            return Ok(());
         };
-        let Some(judged) = self.judge(turn, peer, start, headers)? else { return Ok(()) };
+        let Some(judged) = self.judge(turn, peer, start, headers) else { return Ok(()) };
         if let Some(known) = turn.peers.get_mut(peer) {
             known.height = known.height.max(judged.end.height);
         }
         match stream.stage {
-            Stage::Heavy => self.heavy(turn, peer, judged),
-            Stage::Weighed { start, marks, .. } => Ok(self.weighed(turn, peer, start, marks, &judged)),
-            Stage::Proven { marks } => self.proven(turn, peer, marks, judged),
+            Stage::Heavy => self.heavy(turn, peer, judged)?,
+            Stage::Weighed { start, marks, .. } => self.weighed(turn, peer, start, marks, &judged),
+            Stage::Proven { marks } => self.proven(turn, peer, marks, judged)?,
         }
+        Ok(())
     }
 
     /// Checks headers against their positions; `None` if that was the end of the peer.
-    fn judge(
-        &mut self,
-        turn: &mut Turn,
-        peer: PeerId,
-        start: Position,
-        headers: &[CheckedHeader],
-    ) -> Result<Option<Judged>, StoreError> {
+    fn judge(&mut self, turn: &mut Turn, peer: PeerId, start: Position, headers: &[CheckedHeader]) -> Option<Judged> {
         let mut judged = Judged {
             start: start.id,
             headers: Vec::new(),
@@ -207,11 +206,11 @@ impl Streams {
                     turn.chain.condemn(id);
                     turn.tell(Report::Refused { id, why: reject.to_string() });
                     turn.hang_up(peer, Reason::Rejected { id, reject });
-                    return Ok(None);
+                    return None;
                 }
             }
         }
-        Ok(Some(judged))
+        Some(judged)
     }
 
     /// Our clock or our rules say stop; nobody is to blame.
@@ -250,7 +249,7 @@ impl Streams {
         if end.work > turn.chain.tip().work {
             turn.note(Level::Info, format!("{peer} has shown a heavier branch from {start:.12}: fetching it"));
             let stage = Stage::Proven { marks: marks.0 };
-            self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(start) });
+            self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(start) });
         } else if judged.full {
             self.weigh_on(turn.now.mono, peer, Stage::Weighed { start, at: end, marks }, end.id);
         } else {
@@ -272,13 +271,15 @@ impl Streams {
             let place = height.checked_sub(first).and_then(|place| usize::try_from(place).ok());
             let there = place.and_then(|place| judged.headers.get(place)).is_some_and(|(header, _)| header.id() == id);
             if !there {
-                return Ok(turn.hang_up(peer, Reason::OtherHeaders));
+                turn.hang_up(peer, Reason::OtherHeaders);
+                return Ok(());
             }
             marks.pop_front();
         }
         let stage = if marks.is_empty() { Stage::Heavy } else { Stage::Proven { marks } };
         if !judged.full && !judged.cut_short && matches!(stage, Stage::Proven { .. }) {
-            return Ok(turn.hang_up(peer, Reason::OtherHeaders));
+            turn.hang_up(peer, Reason::OtherHeaders);
+            return Ok(());
         }
         self.keep(turn, peer, judged, stage, true)
     }
@@ -301,13 +302,13 @@ impl Streams {
             // A body that is in the file needs no header in the tree.
             if !turn.chain.has_body(&header.id())? && !turn.chain.insert_header(header, position, proven) {
                 // No room: from here again when bodies have come.
-                self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
+                self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
                 return Ok(());
             }
             last = header.id();
         }
         if judged.full {
-            self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
+            self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
         } else {
             Self::ended(turn, peer, Some(judged.end), judged.cut_short);
         }
@@ -320,7 +321,7 @@ impl Streams {
             self.weighed = (now, 0);
         }
         self.weighed.1 += HEADERS_MAX as u64;
-        self.streams.insert(peer, Stream { stage, asked_at: None, from: Some(from) });
+        self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(from) });
     }
 
     /// A stream has come to its end: did the peer show what it claimed?
@@ -344,9 +345,9 @@ impl Streams {
     pub fn on_tick(&mut self, turn: &mut Turn) {
         let now = turn.now;
         let late = |stream: &Stream| stream.asked_at.is_some_and(|at| now.mono.since(at) >= self.answer_ms);
-        let silent: Vec<PeerId> = self.streams.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
+        let silent: Vec<PeerId> = self.of_peers.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
         for peer in silent {
-            self.streams.remove(&peer);
+            self.of_peers.remove(&peer);
             let again = self.paused.insert(peer, now.mono.after(PAUSE_MS)).is_some();
             let limit_ms = self.answer_ms;
             self.answer_ms = (self.answer_ms * 2).min(ANSWER_MS_MAX);
@@ -355,9 +356,10 @@ impl Streams {
                 turn.hang_up(peer, Reason::Stalled { limit_ms });
             }
         }
-        let (due, early) = std::mem::take(&mut self.early).into_iter().partition(|early| early.due <= now.wall);
+        let (due, early): (Vec<Early>, _) =
+            std::mem::take(&mut self.early).into_iter().partition(|early| early.due <= now.wall);
         self.early = early;
-        for early in Vec::<Early>::from(due) {
+        for early in due {
             // Whoever is still here that has it.
             let first = turn.peers.iter().map(|(id, _)| id).next();
             if let Some(peer) = turn.peers.get(early.peer).map(|_| early.peer).or(first) {
@@ -370,7 +372,7 @@ impl Streams {
     pub fn pump(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         self.lead(turn);
         let weighing_allowed = turn.now.mono.since(self.weighed.0) >= 1_000 || self.weighed.1 < WEIGHED_PER_S;
-        for (&peer, stream) in &mut self.streams {
+        for (&peer, stream) in &mut self.of_peers {
             let ready = match stream.stage {
                 Stage::Weighed { .. } => weighing_allowed,
                 // Room for a whole message, or it would have to be asked for twice.
@@ -392,14 +394,14 @@ impl Streams {
     /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
     /// would tell the same; a branch that is only being weighed does not keep others from being heard.
     fn lead(&mut self, turn: &Turn) {
-        if self.streams.values().any(|stream| !matches!(stream.stage, Stage::Weighed { .. })) {
+        if self.of_peers.values().any(|stream| !matches!(stream.stage, Stage::Weighed { .. })) {
             return;
         }
         let tip_work = turn.chain.tip().work;
         let known = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
         let now = turn.now.mono;
         let free =
-            |id: &PeerId| !self.streams.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
+            |id: &PeerId| !self.of_peers.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
         let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id));
         if let Some((peer, _)) = ahead.max_by_key(|(id, peer)| (std::cmp::Reverse(peer.round_trip_ms), *id)) {
             self.follow(peer);
@@ -408,7 +410,7 @@ impl Streams {
 
     /// Forgets peers that are gone.
     pub fn forget_gone(&mut self, turn: &Turn) {
-        self.streams.retain(|peer, _| turn.peers.get(*peer).is_some());
+        self.of_peers.retain(|peer, _| turn.peers.get(*peer).is_some());
         self.paused.retain(|peer, _| turn.peers.get(*peer).is_some());
     }
 }

@@ -36,12 +36,19 @@ pub(crate) struct Ports {
 }
 
 /// Whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     /// A tick has come; so many were in the inbox before it.
     before_tick: Option<usize>,
     /// The last thing that was done was to go on with a turn.
     continued: bool,
+}
+
+impl Default for Queue {
+    /// Time has always passed when a node starts: whom to dial is decided at once.
+    fn default() -> Self {
+        Self { before_tick: Some(0), continued: false }
+    }
 }
 
 /// What to do next.

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
+pub(crate) mod hostile;
+pub(crate) mod process;
 pub(crate) mod world;
 
 use spindle::blockchain::block::{Block, CheckedBlock, Header, ReadBlock, merkle_root};

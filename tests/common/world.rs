@@ -125,12 +125,12 @@ impl World {
 
     /// Connects two nodes, and lets everything happen that follows at once.
     pub(crate) fn connect(&mut self, from: Who, to: Who) {
-        self.dial(from, to, None);
+        self.dial(from, to);
         self.settle();
     }
 
     /// Dials, and lets nothing arrive yet.
-    pub(crate) fn dial(&mut self, from: Who, to: Who, target: Option<Target>) {
+    pub(crate) fn dial(&mut self, from: Who, to: Who) {
         for (who, direction) in [(from, Direction::Outbound), (to, Direction::Inbound)] {
             let member = &mut self.members[who];
             let peer = PeerId(member.next_peer);
@@ -138,8 +138,7 @@ impl World {
             let config = SessionConfig { params: Arc::clone(&self.params), verifier: verifier() };
             let hello = self.config(who).hello(&self.members[who].node.reader());
             let session = Session::new(config, peer, direction, hello, self.now.mono);
-            let target = target.clone().or(Some(Target::Address(Self::address(to))));
-            let target = target.filter(|_| direction == Direction::Outbound);
+            let target = (direction == Direction::Outbound).then(|| Target::Address(Self::address(to)));
             self.ends.push(End {
                 who,
                 peer,
@@ -264,7 +263,7 @@ impl World {
                     }
                     self.ends[end].ready = true;
                     let (peer, target) = (self.ends[end].peer, self.ends[end].target.clone());
-                    let direction = if end % 2 == 0 { Direction::Outbound } else { Direction::Inbound };
+                    let direction = if end.is_multiple_of(2) { Direction::Outbound } else { Direction::Inbound };
                     let other = self.ends[end ^ 1].who;
                     let address = Self::address(other);
                     self.step(who, Event::Connected { peer, direction, address, target, hello });
@@ -339,7 +338,9 @@ impl World {
             Effect::Send { peer, message } => self.send(who, peer, None, &message),
             Effect::Ask { peer, asked, message } => self.send(who, peer, Some(asked), &message),
             Effect::BroadcastBlock { peers, block } => {
-                peers.into_iter().for_each(|peer| self.send(who, peer, None, &Message::NewBlock(block.clone())));
+                for peer in peers {
+                    self.send(who, peer, None, &Message::NewBlock(block.clone()));
+                }
             }
             Effect::HangUp { peer, reason } => {
                 if let Some(end) = self.end_of(who, peer) {
@@ -377,7 +378,7 @@ impl World {
     fn dialed(&mut self, who: Who, target: Target) {
         let found = (0..self.members.len()).find(|&to| target == Target::Address(Self::address(to)));
         match found {
-            Some(to) if !self.cut => self.dial(who, to, Some(target)),
+            Some(to) if !self.cut => self.dial(who, to),
             _ => self.step(who, Event::DialFailed { target, reason: Reason::Broken("nobody is there".into()) }),
         }
     }
