@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::StoreError;
 use spindle::node::event::Target;
@@ -131,4 +132,27 @@ fn a_stop_handle_ends_the_wait() {
     let mut again = config(directory.path(), &[]);
     again.bind = address;
     start(&again).stop().expect("nothing failed");
+}
+
+/// Goal: a disk that fails ends the node with an error, and no block is called durable that is not.
+/// Method: a memory disk whose next sync fails; then the disk as a power cut leaves it.
+#[test]
+fn a_failing_disk_ends_the_node() {
+    let (directory, disk) = (directory(), MemoryDisk::default());
+    let config = config(directory.path(), &[]);
+    let on = disk.clone();
+    let daemon = Daemon::start_on(&config, || Ok(Arc::new(on)), &mut |_| {}).expect("a daemon");
+    generate(&daemon, 2);
+    wait_until("durable", || daemon.reader().durable_bytes() == daemon.tip().end());
+    disk.fail_sync(1);
+    assert!(daemon.generate(1));
+    let reader = daemon.reader().clone();
+    let durable_bytes = reader.durable_bytes();
+    let error = daemon.wait().expect_err("the disk has failed");
+    assert!(matches!(error, DaemonError::Store(_)), "{error}");
+    assert_eq!(reader.durable_bytes(), durable_bytes, "nothing more was acknowledged");
+    let crashed: MemoryDisk = disk.crash();
+    let again = Daemon::start_on(&config, || Ok(Arc::new(crashed)), &mut |_| {}).expect("it opens");
+    assert_eq!(again.tip().header.height, 2);
+    again.stop().expect("nothing failed");
 }

@@ -57,9 +57,13 @@ const MEMPOOL_BYTES: usize = 16 << 20;
 /// Everything small: the binary, channels, tables of peers and addresses, the RPC's buffers.
 const REST_BYTES: usize = 8 << 20;
 
-/// What all caps come to at their worst.
-pub const SUM_BYTES: usize =
-    PEERS * PEER_BYTES + BULK_BYTES + REFUSED_MAX * 64 + 40_000 * 32 + MEMPOOL_BYTES + REST_BYTES;
+/// What all caps come to at their worst with the default number of connections.
+pub const SUM_BYTES: usize = sum_bytes(PEERS);
+
+/// The same for so many connections in all.
+pub const fn sum_bytes(peers: usize) -> usize {
+    peers * PEER_BYTES + BULK_BYTES + REFUSED_MAX * 64 + 40_000 * 32 + MEMPOOL_BYTES + REST_BYTES
+}
 
 /// One peer's part of it.
 const PEER_BYTES: usize = OUTBOX_BYTES

@@ -75,6 +75,20 @@ struct Partial {
     told: Mono,
 }
 
+impl Partial {
+    /// Its first bytes are here; what it declares may not be.
+    fn begun(now: Mono) -> Self {
+        Self { until: now.after(FRAME_MS), limit_ms: FRAME_MS, length_bytes: 0, told: now }
+    }
+
+    /// It declares so much, and gets its time for that, counted from its first byte.
+    fn declare(&mut self, length_bytes: u32) {
+        let limit_ms = FRAME_MS + 1_000 * u64::from(length_bytes >> 14);
+        self.until = self.until.after(limit_ms - self.limit_ms);
+        (self.limit_ms, self.length_bytes) = (limit_ms, length_bytes);
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -167,6 +181,9 @@ impl Session {
             let (kind, header) = match self.buffer.front()? {
                 Front::Nothing => {
                     self.buffer.rest();
+                    if self.buffer.held_bytes() > 0 && self.partial.is_none() {
+                        self.partial = Some(Partial::begun(now));
+                    }
                     return Ok(None);
                 }
                 Front::Partial(header) => return self.wait(now, &header),
@@ -199,12 +216,12 @@ impl Session {
         if let Some(kind) = Kind::from_number(header.kind) {
             self.may_come(kind)?;
         }
-        let Some(partial) = &mut self.partial else {
-            let limit_ms = FRAME_MS + 1_000 * u64::from(header.length >> 14);
-            let until = now.after(limit_ms);
-            self.partial = Some(Partial { until, limit_ms, length_bytes: header.length, told: now });
+        let is_new = self.partial.is_none();
+        let partial = self.partial.get_or_insert_with(|| Partial::begun(now));
+        partial.declare(header.length);
+        if is_new {
             return Ok(None);
-        };
+        }
         if matches!(self.stage, Stage::Open) && now.since(partial.told) >= PROGRESS_MS {
             partial.told = now;
             return Ok(Some(Output::Event(Event::Progress { peer: self.peer })));

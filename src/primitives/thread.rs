@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a thread that only moves bytes, or checks one peer's: the largest block with the most
-/// signatures takes a quarter of it (`network/reader.rs` has the test). Only touched pages cost memory.
+/// signatures takes less than an eighth of it (tests/session.rs). Only touched pages cost memory.
 pub const STACK_SMALL_BYTES: usize = 256 << 10;
 /// Stack of the owner and of threads that compute.
 pub const STACK_LARGE_BYTES: usize = 2 << 20;

@@ -208,3 +208,58 @@ impl Work {
         let _ = self.control.send(Control::Event(event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+    use crate::blockchain::disk::read_small;
+    use crate::blockchain::memory_disk::MemoryDisk;
+    use crate::blockchain::params::Params;
+    use crate::blockchain::storage::PersistentBlockchain;
+
+    fn start(disk: &MemoryDisk) -> (DiskThread, DiskDesk, Receiver<Control>, PersistentBlockchain) {
+        let (control, controls) = bounded(8);
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let opened = PersistentBlockchain::open(Arc::clone(&disk), &Params::regtest(), &mut |_, _| {});
+        let (store, _) = opened.expect("an empty disk");
+        let started = DiskThread::start(disk, store.syncer(), store.identity(), control);
+        let (thread, desk) = started.expect("a thread");
+        (thread, desk, controls, store)
+    }
+
+    /// Goal: everything on the desk is done before the thread ends, and the newest content of a file is
+    /// the one that stays. Method: the desk is filled and dropped at once.
+    #[test]
+    fn what_lies_on_the_desk_is_done_at_the_end() {
+        let disk = MemoryDisk::default();
+        let (thread, desk, controls, store) = start(&disk);
+        let tip = store.reader().tip().id;
+        desk.checkpoint(tip, Ledger::default());
+        (0..50).for_each(|n| desk.save("small", vec![n]));
+        desk.sync(store.appended_bytes());
+        drop(desk);
+        thread.join().expect("nothing failed");
+        assert_eq!(read_small(&disk, "small", 10).expect("readable"), Some(vec![49]));
+        let done: Vec<_> = controls.try_iter().map(|control| format!("{control:?}")).collect();
+        let last = format!("{:?}", Control::Event(Event::Checkpointed { tip }));
+        assert!(done.contains(&last), "{done:?}");
+    }
+
+    /// Goal: the first failure is told, kept, and the last thing that is tried. Method: a file that
+    /// cannot be synced, and another one after it.
+    #[test]
+    fn the_first_failure_is_the_end() {
+        let disk = MemoryDisk::default();
+        let (thread, desk, controls, _store) = start(&disk);
+        disk.fail_sync(1);
+        desk.save("first", vec![1]);
+        assert!(matches!(controls.recv_timeout(Duration::from_secs(20)), Ok(Control::DiskFailed)));
+        desk.save("second", vec![2]);
+        drop(desk);
+        let error = thread.join().expect_err("it failed");
+        assert!(error.to_string().contains("cannot replace `"), "{error}");
+        assert_eq!(read_small(&disk, "second", 10).expect("readable"), None);
+    }
+}

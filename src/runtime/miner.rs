@@ -233,3 +233,78 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+    use crate::blockchain::position::Position;
+    use crate::blockchain::template::template;
+    use crate::primitives::keys::Key;
+
+    fn config(params: Params, always: bool) -> MinerConfig {
+        let verifier = Verifier::new([7; 32], None);
+        MinerConfig { params: Arc::new(params), verifier, threads: 2, always, clock: Clock::start() }
+    }
+
+    /// On a parent with this time, at height 1 or later.
+    fn template_on(params: &Params, time: u64, height: u64) -> Block {
+        let parent = Position { height, time, ..Position::genesis(params) };
+        template(params, &parent, Key([3; 32]))
+    }
+
+    fn search(config: MinerConfig) -> Search {
+        Search { config, shared: Arc::default(), control: bounded(1).0, first_nonce: 0 }
+    }
+
+    fn found(controls: &Receiver<Control>) -> CheckedBlock {
+        match controls.recv_timeout(Duration::from_secs(20)) {
+            Ok(Control::Event(Event::Mined { block })) => *block,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Goal: when to wait before a search, and how long. Method: parents in the past and in the future,
+    /// with and without retarget; waits are compared with bounds that hold whatever the time is.
+    #[test]
+    fn the_pace_is_kept_and_the_future_left_alone() {
+        let now = Clock::start().now().wall.0;
+        let wait = |config: &MinerConfig, time: u64, owed: u32| {
+            let template = Some(template_on(&config.params, time, 5));
+            search(config.clone()).wait_before(&Desk { template, owed, ..Desk::default() })
+        };
+        let (regtest, local) = (config(Params::regtest(), true), config(Params::local(), true));
+        let spacing = Duration::from_millis(regtest.params.spec().block_time_ms);
+        let limit = Duration::from_millis(regtest.params.spec().future_limit_ms);
+        assert_eq!(wait(&regtest, now - 20_000, 0), Some(Duration::ZERO));
+        assert!(wait(&regtest, now, 0).is_some_and(|wait| wait > spacing / 2 && wait <= spacing));
+        assert_eq!(wait(&regtest, now, 1), Some(Duration::ZERO), "what is asked for is not paced");
+        assert_eq!(wait(&local, now + 60_000, 0), Some(Duration::ZERO), "ahead, but within the limit");
+        assert!(wait(&local, now + 240_000, 0).is_some_and(|wait| wait > limit / 2 && wait <= limit));
+        let asked_only = config(Params::regtest(), false);
+        assert_eq!(wait(&asked_only, now - 20_000, 0), None);
+        assert_eq!(search(asked_only).wait_before(&Desk::default()), None);
+    }
+
+    /// Goal: one block for each template however many threads search; a new template brings the next,
+    /// later than its parent; a pause brings none. Method: two threads that mine what is asked for.
+    #[test]
+    fn each_template_brings_one_block() {
+        let (control, controls) = bounded(64);
+        let config = config(Params::regtest(), false);
+        let params = Arc::clone(&config.params);
+        let (threads, desk) = MinerThreads::start(&config, &control).expect("threads");
+        desk.generate(3);
+        desk.publish(Some(template_on(&params, 1_000, 1)));
+        let first = found(&controls);
+        assert_eq!((first.header().height, first.header().time > 1_000), (2, true));
+        desk.publish(None);
+        desk.publish(Some(template_on(&params, first.header().time, 2)));
+        let second = found(&controls);
+        assert!(second.header().height == 3 && second.header().time > first.header().time);
+        desk.publish(None);
+        threads.stop();
+        assert!(controls.is_empty(), "one block for a template");
+    }
+}

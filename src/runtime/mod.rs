@@ -42,7 +42,7 @@ use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
 use crate::runtime::disk::DiskThread;
-use crate::runtime::miner::{MinerConfig, MinerThreads};
+use crate::runtime::miner::{MinerConfig, MinerDesk, MinerThreads};
 use crate::runtime::owner::{Ports, Queue, TICK};
 
 /// What a daemon is told.
@@ -132,6 +132,9 @@ impl StopHandle {
     }
 }
 
+/// How the owner ended; one message.
+type Ended = Receiver<Result<(), DaemonError>>;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Daemon {
@@ -141,7 +144,7 @@ pub struct Daemon {
     address: SocketAddr,
     can_mine: bool,
     asked_to_stop: (Sender<()>, Receiver<()>),
-    ended: Receiver<Result<(), DaemonError>>,
+    ended: Ended,
     owner: JoinHandle<()>,
     peers: P2PThreads,
     miners: Option<MinerThreads>,
@@ -152,22 +155,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything. `progress` hears how far opening the chain is.
     pub fn start(config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<Self, DaemonError> {
+        Self::start_on(config, || Ok(Arc::new(DataDir::open(&config.data_dir)?)), progress)
+    }
+
+    /// The same on any disk: `disk` is asked for it once the port is ours.
+    pub fn start_on(
+        config: &Config,
+        disk: impl FnOnce() -> Result<Arc<dyn Disk>, StoreError>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DaemonError> {
         let listen = |source| DaemonError::Listen { address: config.bind, source };
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let clock = Clock::start();
         let pool = Pool::new()?;
-        let disk: Arc<dyn Disk> = Arc::new(DataDir::open(&config.data_dir)?);
-        let node_config = NodeConfig {
-            params: Arc::clone(&config.params),
-            nonce: getrandom::u64().map_err(DaemonError::Random)?,
-            agent: concat!("spindle/", env!("CARGO_PKG_VERSION")).into(),
-            listen_port: address.port(),
-            connect: config.peers.clone(),
-            seeds: config.seeds,
-            outbound_max: config.max_outbound,
-            payout: config.payout,
-        };
+        let disk = disk()?;
+        let node_config = node_config(config, address)?;
         let (node, opening) = Node::open(node_config.clone(), &disk, progress)?;
         let reader = node.reader();
 
@@ -187,13 +190,7 @@ impl Daemon {
         let identity = node.chain().store().identity();
         let disk = DiskThread::start(disk, node.syncer(), identity, control.clone());
         let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
-        let miners = config.payout.map(|_| {
-            let threads = config.mining_threads.max(1);
-            let (params, verifier) = (Arc::clone(&config.params), pool.verifier.clone());
-            let miner = MinerConfig { params, verifier, threads, always: config.mining_threads > 0, clock };
-            MinerThreads::start(&miner, &control).map_err(start_error("mining threads"))
-        });
-        let (miners, miner) = miners.transpose()?.unzip();
+        let (miners, miner) = start_miners(config, &pool.verifier, clock, &control)?;
         let peers = network.start().map_err(start_error("listening thread"))?;
         let ports = Ports {
             control: controls,
@@ -205,22 +202,12 @@ impl Daemon {
             clock,
             queue: Queue::default(),
         };
-        let (end, ended) = bounded(1);
-        let owner = spawn("owner", STACK_LARGE_BYTES, move || {
-            let outcome = match caught(|| owner::run(node, ports)) {
-                Ok(outcome) => outcome.map_err(DaemonError::Store),
-                Err(panic) => Err(DaemonError::Panicked(panic)),
-            };
-            let cause = outcome.as_ref().map_or_else(ToString::to_string, |()| "the node is stopping".to_owned());
-            end.send(outcome).expect("the channel has room for the only message");
-            cause
-        });
-        let owner = owner.map_err(start_error("owner"))?;
+        let (owner, ended) = start_owner(node, ports)?;
         log::info!(
             "listening on {address}, network {} (genesis {:.12}); all caps together: {} MiB",
             config.params.spec().name,
             config.params.genesis_id(),
-            limits::SUM_BYTES >> 20
+            limits::sum_bytes(config.max_inbound + config.max_outbound) >> 20
         );
         Ok(Self {
             control,
@@ -306,6 +293,55 @@ impl Daemon {
         outcome.expect("the owner says how it ended")?;
         Ok(disk?)
     }
+}
+
+fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, DaemonError> {
+    Ok(NodeConfig {
+        params: Arc::clone(&config.params),
+        nonce: getrandom::u64().map_err(DaemonError::Random)?,
+        agent: concat!("spindle/", env!("CARGO_PKG_VERSION")).into(),
+        listen_port: address.port(),
+        connect: config.peers.clone(),
+        seeds: config.seeds,
+        outbound_max: config.max_outbound,
+        payout: config.payout,
+    })
+}
+
+/// Miners, if it is known whom a block would pay.
+fn start_miners(
+    config: &Config,
+    verifier: &Verifier,
+    clock: Clock,
+    control: &Sender<Control>,
+) -> Result<(Option<MinerThreads>, Option<MinerDesk>), DaemonError> {
+    if config.payout.is_none() {
+        return Ok((None, None));
+    }
+    let miner = MinerConfig {
+        params: Arc::clone(&config.params),
+        verifier: verifier.clone(),
+        threads: config.mining_threads.max(1),
+        always: config.mining_threads > 0,
+        clock,
+    };
+    let (threads, desk) = MinerThreads::start(&miner, control).map_err(start_error("mining threads"))?;
+    Ok((Some(threads), Some(desk)))
+}
+
+/// The owner's thread, and where it says how it ended.
+fn start_owner(node: Node, ports: Ports) -> Result<(JoinHandle<()>, Ended), DaemonError> {
+    let (end, ended) = bounded(1);
+    let owner = spawn("owner", STACK_LARGE_BYTES, move || {
+        let outcome = match caught(|| owner::run(node, ports)) {
+            Ok(outcome) => outcome.map_err(DaemonError::Store),
+            Err(panic) => Err(DaemonError::Panicked(panic)),
+        };
+        let cause = outcome.as_ref().map_or_else(ToString::to_string, |()| "the node is stopping".to_owned());
+        end.send(outcome).expect("the channel has room for the only message");
+        cause
+    });
+    Ok((owner.map_err(start_error("owner"))?, ended))
 }
 
 /// The threads that check signatures of blocks that we asked for.
