@@ -151,7 +151,8 @@ fn what_the_maps_name_exists() {
         let mut named = 0;
         // Odd pieces stand between backticks.
         for (place, word) in words.iter().enumerate().filter(|(place, _)| place % 2 == 1) {
-            if !Path::new(word).extension().is_some_and(|extension| extension == "rs") || word.contains([' ', '*']) {
+            let is_source = Path::new(word).extension().is_some_and(|extension| extension == "rs");
+            if !is_source || word.contains([' ', '*']) {
                 continue;
             }
             let paths = [root().join(word), root().join("src").join(word)];
@@ -160,11 +161,7 @@ fn what_the_maps_name_exists() {
             let file = read(path);
             // "`a`, `b` (`file.rs`": the functions before an opening parenthesis are that file's.
             let mut before = place;
-            while before >= 2 {
-                let between = words[before - 1];
-                if !(between.trim() == "(" && before == place || between.trim() == "," && before != place) {
-                    break;
-                }
+            while before >= 2 && words[before - 1].trim() == if before == place { "(" } else { "," } {
                 let name = words[before - 2].trim_end_matches("()");
                 let name = name.rsplit("::").next().unwrap_or(name);
                 assert!(file.contains(name), "{map} says that `{name}` is in `{word}`");
