@@ -1,4 +1,45 @@
-//! spindle
+//! spindle: a complete proof-of-work blockchain node with no async runtime.
+//!
+//! One pair of OS threads for each peer, one thread that owns the chain, one file that is the chain. It
+//! mines, keeps, connects and syncs; coins are held by keys, moved by signed transactions, and counted
+//! as a set of hashes. It is meant to be read: from here down, in the order of the `mod` lines.
+//!
+//! Left out: scripts, pruning, assumed-valid blocks, checkpoints in the code, and protection of a small
+//! network against somebody with more hash power than all the others. Not here yet: transactions that
+//! wait (mempool), a wallet, an RPC.
+//!
+//! # Threads
+//!
+//! `main` starts and stops everything. `owner` alone changes the chain, one event at a time, and never
+//! waits for a peer or for the disk. `disk` makes what it wrote durable. `listen` accepts, and each peer
+//! has `peer-N-read`, which checks all that needs no chain, and `peer-N-write`. `check-N` verify
+//! signatures, `mine-N` look for nonces. All of them are started on one page, `runtime/mod.rs`.
+//!
+//! # One block's way through the node
+//!
+//! From a socket to the disk:
+//!
+//! 1. `talk`, `turn` (`network/reader.rs`): bytes come in, a frame at a time.
+//! 2. `next` (`node/session.rs`): is it whole, within its cap, asked for; does each body link on.
+//! 3. `ReadBlock::read`, `verified_all` (`blockchain/block.rs`): everything but the chain, signatures too.
+//! 4. `run` (`runtime/owner.rs`): the inbox, where all threads meet.
+//! 5. `step` (`node/mod.rs`): one event in, effects out; no socket and no clock from here on.
+//! 6. `on_blocks`, `hand_over` (`node/sync.rs`): the order in which blocks were asked for.
+//! 7. `accept`, `advance` (`blockchain/chain.rs`): where it belongs; the heaviest branch.
+//! 8. `append` (`blockchain/storage/mod.rs`): one write to the block file.
+//! 9. `apply` (`blockchain/ledger.rs`): coins spent go, coins made come.
+//! 10. `pump` (`node/durability.rs`): asks for a sync.
+//! 11. `sync` (`runtime/disk.rs`): fdatasync and the mark; only now may people be told.
+//!
+//! And back to other sockets:
+//!
+//! 1. `on_tip`, `announce` (`node/relay.rs`): who should hear of it, once.
+//! 2. `perform` (`runtime/owner.rs`): effects become messages.
+//! 3. `push` (`network/outbox.rs`): it fits, or the peer is hung up on.
+//! 4. `write`, `stream` (`network/writer.rs`): out; blocks that were asked for come straight from the file.
+//!
+//! `tests/layers.rs` checks that these names exist and that imports run downwards only.
+
 pub mod primitives;
 
 pub mod blockchain;

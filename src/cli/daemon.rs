@@ -6,7 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use argh::FromArgs;
 use log::LevelFilter;
@@ -20,7 +21,7 @@ use crate::cli::payout::Payout;
 use crate::cli::{directory, logging, network, signals, values, version};
 use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
-use crate::runtime::{Config, Daemon};
+use crate::runtime::{Config, Daemon, StopHandle};
 
 /// Mining threads that an option may ask for: more than any small machine has.
 const MINING_THREADS_MAX: u64 = 256;
@@ -94,9 +95,11 @@ impl DaemonCommand {
             }
         }
         greet(&config);
+        let stopper = Arc::new(Stopper::default());
+        let handler = Arc::clone(&stopper);
+        signals::on_stop(move || handler.ask())?;
         let daemon = start(&config)?;
-        let stop = daemon.stop_handle();
-        signals::on_stop(move || stop.stop())?;
+        stopper.set(daemon.stop_handle());
         Ok(daemon.wait()?)
     }
 
@@ -134,6 +137,30 @@ impl DaemonCommand {
             ..Config::new(Arc::new(params), data_dir)
         };
         Ok((config, payout))
+    }
+}
+
+/// Passes a wish to stop on to the node, also one that came while it was still opening its chain.
+#[derive(Default)]
+struct Stopper {
+    asked: AtomicBool,
+    node: OnceLock<StopHandle>,
+}
+
+impl Stopper {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        if let Some(node) = self.node.get() {
+            node.stop();
+        }
+    }
+
+    /// Each side writes before it reads, so one of them sees the other.
+    fn set(&self, node: StopHandle) {
+        let node = self.node.get_or_init(|| node);
+        if self.asked.load(Ordering::SeqCst) {
+            node.stop();
+        }
     }
 }
 

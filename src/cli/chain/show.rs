@@ -45,7 +45,8 @@ fn which(text: &str) -> Result<Which, String> {
     {
         return Ok(Which::Hash(hash));
     }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    // No height has more digits; so many are a hash with one missing.
+    let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(height) if digits => Ok(Which::Height(height)),
         _ => Err("is neither a height (a whole number) nor a hash (64 hexadecimal digits)".into()),
@@ -119,14 +120,9 @@ impl Show {
         let tip = reader.tip();
         let meta = match self.block {
             Which::Height(height) => {
-                if let Some(record) = reader.record_at(height) {
-                    store.meta(record)?
-                } else {
-                    let top = tip.header.height;
-                    return Err(Failure::world(format!(
-                        "there is no block at height {height}; the chain ends at {top}"
-                    )));
-                }
+                let top = tip.header.height;
+                let none = || Failure::world(format!("there is no block at height {height}; the chain ends at {top}"));
+                store.meta(reader.record_at(height).ok_or_else(none)?)?
             }
             Which::Hash(hash) => store.find_meta(&hash)?.ok_or_else(|| {
                 let blocks = store.records() - 1;

@@ -1,0 +1,28 @@
+# Everything that is done to spindle by hand or by a machine. `make` lists it.
+
+STYLE := --config max_width=120,use_small_heuristics=Max
+CARGO ?= cargo
+
+.PHONY: help run-two test check fmt bench
+
+help: ## list what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-8s  %s\n", $$1, $$2 }'
+
+run-two: ## two nodes in one terminal until Ctrl-C; BLOCKS=20 ends when both have that height
+	@$(CARGO) build --quiet
+	@tests/run-two.sh $(BLOCKS)
+
+test: ## every test
+	$(CARGO) test
+
+check: ## what CI runs: form, lints, tests, documentation
+	$(CARGO) fmt -- --check $(STYLE)
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+fmt: ## bring the sources into form
+	$(CARGO) fmt -- $(STYLE)
+
+bench: ## measure, and print one table
+	$(CARGO) bench

@@ -1,0 +1,469 @@
+//! The program as a person meets it: words in; lines, files and an exit code out.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use spindle::blockchain::params::Params;
+use spindle::primitives::keys::SecretKey;
+use tempfile::TempDir;
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// The program, with its home in a directory that is made for the test.
+fn spindle(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spindle"));
+    command.current_dir(home).env("HOME", home).env_remove("XDG_DATA_HOME").env_remove("JOURNAL_STREAM");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run<W: Into<OsString>>(home: &Path, words: impl IntoIterator<Item = W>) -> Output {
+    spindle(home).args(words.into_iter().map(Into::into)).output().expect("the program starts")
+}
+
+/// Splits at blanks: no word of these tests holds one.
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Every path below a directory.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a readable directory") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(files(&path));
+        }
+        found.push(path.display().to_string());
+    }
+    found.sort();
+    found
+}
+
+/// A key that can be paid.
+fn key() -> String {
+    SecretKey::from_seed(&[7; 32]).public().to_string()
+}
+
+/// Lines of options that are wrong, by option and value.
+fn wrong_options() -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut each = |command: &str, option: &str, values: &[&str]| {
+        lines.extend(values.iter().map(|value| format!("{command} {option} {value}")));
+    };
+    let no_number = ["x", "-1", "-0.5", "1.5", "1e3", "0x10", "+1", "1_000", "1,000", "NaN", "٣", "''", "--mine", "1k"];
+    let too_large = ["18446744073709551615", "18446744073709551616", "99999999999999999999999999999999"];
+    each("daemon", "--port", &no_number);
+    each("daemon", "--port", &too_large);
+    each("daemon", "--port", &["0", "64536", "65535", "65536", "70000"]);
+    each("daemon --mine", "--mining-threads", &no_number);
+    each("daemon --mine", "--mining-threads", &too_large);
+    each("daemon --mine", "--mining-threads", &["0", "257"]);
+    for option in ["--max-inbound", "--max-outbound"] {
+        each("daemon", option, &no_number);
+        each("daemon", option, &too_large);
+        each("daemon", option, &["1025", "65536"]);
+    }
+    each("chain generate --data-dir d", "--blocks", &no_number);
+    each("chain generate --data-dir d", "--blocks", &too_large);
+    each("chain generate --data-dir d", "--blocks", &["0", "4000000001"]);
+    each("daemon", "--bind", &["x", "localhost", "127.0.0.1:9000", "256.0.0.1", "1.2.3", "[::1]", "::g", "-1", "*"]);
+    each("daemon", "--log", &["loud", "trace", "off", "INFO", "Info", "1", "-1", "info,debug", "warning"]);
+    each(
+        "daemon",
+        "--peer",
+        &["x", "x:", ":9000", "x:0", "x:65536", "x:-1", "x:y", "::1:9000", "1.2.3:9000", "-x:9000"],
+    );
+    each(
+        "daemon",
+        "--peer",
+        &["0.0.0.0:9000", "[::]:9000", "a..b:9000", "http://a:9000", "a/b:1", "a@b:1", "x:9000:1"],
+    );
+    each("daemon", "--network", &["main", "Local", "regtest2", "missing.json", ".", "../..", "a-file", "-1"]);
+    let short = &key()[1..];
+    let long = format!("{}0", key());
+    let nobodys = "0".repeat(64);
+    let neutral = format!("01{}", "0".repeat(62));
+    let keys = [short, &long, &nobodys, &neutral, "key", "0x12", "-1", "no/such/dir/some.key", "a-file", "."];
+    each("daemon --mine", "--mine-to", &keys);
+    each("chain generate --data-dir d --blocks 1", "--mine-to", &keys);
+    each("daemon", "--data-dir", &["a-file", "a-file/below", "a-file/far/below"]);
+    each("chain generate --blocks 1", "--data-dir", &["a-file", "a-file/below"]);
+    each("chain show --data-dir d", "", &["x", "-1", "1.5", "+1", "abc", "18446744073709551616", "0x1", &nobodys[1..]]);
+    for option in ["--port", "--bind", "--data-dir", "--network", "--log", "--mine-to", "--max-inbound", "--peer"] {
+        lines.push(format!("daemon {option}"));
+    }
+    let twice = [
+        "--port 9000 --port 9001",
+        "--bind 127.0.0.1 --bind 127.0.0.1",
+        "--network local --network local",
+        "--log info --log info",
+        "--data-dir d --data-dir d",
+        "--max-inbound 1 --max-inbound=1",
+    ];
+    lines.extend(twice.map(|twice| format!("daemon {twice}")));
+    let others = [
+        "",
+        "fly",
+        "--fly",
+        "-",
+        "-x",
+        "daemon fly",
+        "daemon --fly",
+        "daemon --mines",
+        "daemon -p 9000",
+        "daemon daemon",
+        "chain",
+        "chain fly",
+        "chain --blocks 1",
+        "chain generate",
+        "chain generate --blocks 1",
+        "chain verify",
+        "chain generate --data-dir d",
+        "chain verify d",
+        "chain verify --data-dir d fly",
+        "chain show --data-dir d",
+        "chain show 1",
+        "chain show 1 2 --data-dir d",
+        "daemon --mine-to miner.key",
+        "daemon --mining-threads 2",
+        "daemon --network regtest --bind 0.0.0.0",
+        "daemon --network regtest --bind 192.168.1.1",
+        "daemon --network regtest --bind ::",
+        "daemon --version",
+        "daemon chain",
+        "chain daemon",
+        "daemon --port=x",
+        "chain generate --blocks 1 --data-dir d --network main",
+        "chain verify --data-dir d --network main",
+        "chain show 1 --data-dir d --network a-file",
+        "daemon --json",
+        "chain verify --json",
+    ];
+    lines.extend(others.map(str::to_owned));
+    lines
+}
+
+/// Goal: more than 200 wrong configurations end with exit code 2 and one line on stderr that is no
+/// panic, and leave no trace. Method: each as a process in a directory that is compared before and after.
+#[test]
+fn wrong_options_leave_no_trace() {
+    let home = directory();
+    fs::write(home.path().join("a-file"), "no directory, no spec, no key").expect("a small file");
+    let before = files(home.path());
+    let lines = wrong_options();
+    assert!(lines.len() >= 200, "only {}", lines.len());
+    for line in &lines {
+        let words = words(line).into_iter().map(|word| if word == "''" { "" } else { word });
+        let output = run(home.path(), words);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "`spindle {line}` said {said}");
+        assert!(said.starts_with("error: ") && said.lines().count() == 1 && said.ends_with('\n'), "`{line}`: {said}");
+        assert!(!said.contains("panicked") && said.len() < 500, "`{line}`: {said}");
+        assert!(output.stdout.is_empty(), "`{line}`");
+    }
+    assert_eq!(files(home.path()), before);
+}
+
+/// Goal: a broken spec is refused with its file, field, value and limit. Method: the spec of `local` with
+/// one thing wrong.
+#[test]
+fn a_broken_spec_is_named_field_and_value() {
+    let home = directory();
+    let path = home.path().join("lab.json");
+    let good = serde_json::to_value(Params::local().spec()).expect("a spec is JSON");
+    let fields: [(&str, Value); 26] = [
+        ("name", json!("")),
+        ("name", json!("two words")),
+        ("name", json!(7)),
+        ("name", json!("x".repeat(33))),
+        ("block_time_ms", json!(0)),
+        ("block_time_ms", json!(86_400_001)),
+        ("block_time_ms", json!("10 s")),
+        ("retarget", json!("yes")),
+        ("retarget", Value::Null),
+        ("difficulty_first", json!(1)),
+        ("difficulty_first", json!(-1)),
+        ("difficulty_min", json!(0)),
+        ("difficulty_min", json!(1_023)),
+        ("difficulty_min", json!(1.5)),
+        ("future_limit_ms", json!(999)),
+        ("reward_base", json!(u64::MAX)),
+        ("reward_tail", json!(0)),
+        ("reward_half_life", json!(0)),
+        ("maturity", json!(0)),
+        ("maturity", json!(100_001)),
+        ("port", json!(0)),
+        ("port", json!(64_536)),
+        ("seeds", json!("127.0.0.1:9000")),
+        ("seeds", json!(["nowhere"])),
+        ("activations", json!({"x": 1})),
+        ("blocktime", json!(1)),
+    ];
+    for (field, value) in fields {
+        let mut spec = good.clone();
+        spec[field] = value.clone();
+        fs::write(&path, spec.to_string()).expect("a small file");
+        let said = stderr(&run(home.path(), words("daemon --network lab.json")));
+        assert!(said.contains("lab.json") && said.contains(field) && said.lines().count() == 1, "{field}: {said}");
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown = value.as_array().map_or(shown, |seeds| seeds[0].as_str().unwrap_or_default().to_owned());
+        assert!(said.contains(&shown) || value.is_object() || field == "blocktime", "{field}: {shown}: {said}");
+    }
+    let twice = good.to_string().replacen('{', r#"{"name":"local","#, 1);
+    for text in ["", "{", "[]", "{}", "null", "7", "{\"name\":\"x\"}", &twice, &" ".repeat(70_000)] {
+        fs::write(&path, text).expect("a small file");
+        let output = run(home.path(), words("daemon --network lab.json"));
+        assert_eq!(output.status.code(), Some(2), "{text:.20}");
+        assert_eq!(stderr(&output).lines().count(), 1, "{text:.20}");
+    }
+    assert_eq!(files(home.path()).len(), 1, "nothing but the spec");
+}
+
+/// Goal: without a home there is no guess where the chain goes. Method: an empty environment.
+#[test]
+fn no_home_is_an_error_that_says_so() {
+    let home = directory();
+    let output = spindle(home.path()).arg("daemon").env_remove("HOME").output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--data-dir"));
+}
+
+/// Goal: help and version go to stdout, on every level. Method: each.
+#[test]
+fn help_is_there_on_every_level() {
+    let home = directory();
+    for line in ["--help", "help", "daemon --help", "chain --help", "chain generate --help", "chain verify --help"] {
+        let output = run(home.path(), words(line));
+        assert!(output.status.success() && output.stdout.starts_with(b"Usage: spindle"), "{line}");
+    }
+    let version = run(home.path(), ["--version"]);
+    assert_eq!(version.stdout, format!("spindle {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+}
+
+/// Goal: a generated chain verifies, can be extended, and its blocks can be looked at; all commands agree.
+/// Method: regtest, once 300 blocks and once 200 more.
+#[test]
+fn a_generated_chain_verifies_and_shows() {
+    let home = directory();
+    let first = json_of(&run(home.path(), words("chain generate --blocks 300 --data-dir d --json")));
+    assert_eq!((&first["blocks"], &first["height"]), (&json!(300), &json!(300)));
+    let second = json_of(&run(home.path(), words("chain generate --blocks 200 --data-dir d --json")));
+    assert_eq!((&second["blocks"], &second["height"], &second["key"]), (&json!(200), &json!(500), &first["key"]));
+    let verdict = json_of(&run(home.path(), words("chain verify --data-dir d --json")));
+    assert_eq!((&verdict["height"], &verdict["tip"]), (&json!(500), &second["tip"]));
+    assert_eq!((&verdict["durable_height"], &verdict["work"]), (&json!(500), &json!(500)));
+    let supply = u64::try_from(Params::regtest().supply(500)).expect("a short chain");
+    assert_eq!((&verdict["supply"], &verdict["coins"], &verdict["torn"]), (&json!(supply), &json!(500), &Value::Null));
+    let shown = json_of(&run(home.path(), words("chain show 300 --data-dir d --json")));
+    assert_eq!((&shown["hash"], &shown["confirmations"], &shown["active"]), (&first["tip"], &json!(201), &json!(true)));
+    assert_eq!((&shown["coinbase"]["key"], &shown["size_bytes"]), (&first["key"], &json!(184)));
+    let tip = second["tip"].as_str().expect("a hash");
+    let by_hash = json_of(&run(home.path(), ["chain", "show", tip, "--data-dir", "d", "--json"]));
+    assert_eq!((&by_hash["height"], &by_hash["confirmations"]), (&json!(500), &json!(1)));
+    for wrong in ["501", &"5".repeat(64)] {
+        let output = run(home.path(), ["chain", "show", wrong, "--data-dir", "d"]);
+        assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(1), 1));
+    }
+}
+
+/// Goal: a real difficulty is mined for, and the network is read from the directory. Method: three blocks
+/// of `local`.
+#[test]
+fn a_chain_with_work_is_mined() {
+    let home = directory();
+    let line = format!("chain generate --network local --blocks 3 --data-dir d --json --mine-to {}", key());
+    assert_eq!(json_of(&run(home.path(), words(&line)))["key"], json!(key()));
+    let verdict = json_of(&run(home.path(), words("chain verify --data-dir d --json")));
+    assert_eq!((&verdict["network"], &verdict["height"]), (&json!("local"), &json!(3)));
+    assert!(verdict["work"].as_u64() >= Some(3 << 20));
+    let other = run(home.path(), words("chain verify --data-dir d --network regtest"));
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("network"), "{}", stderr(&other));
+}
+
+/// Goal: verify passes over a torn tail and says so; a byte that changed before the mark is damage with
+/// its file and offset; nothing is written either way. Method: bytes added to, and one flipped in, a block
+/// file whose index and checkpoint are fine.
+#[test]
+fn verify_tells_a_torn_tail_from_damage() {
+    let home = directory();
+    json_of(&run(home.path(), words("chain generate --blocks 50 --data-dir d --json")));
+    let path = home.path().join("d").join("blocks.dat");
+    let whole = fs::read(&path).expect("a block file");
+    let mut torn = whole.clone();
+    torn.extend_from_slice(&whole[whole.len() - 100..]);
+    fs::write(&path, &torn).expect("written");
+    let verdict = json_of(&run(home.path(), words("chain verify --data-dir d --json")));
+    assert_eq!((&verdict["height"], &verdict["torn"]["bytes"]), (&json!(50), &json!(100)));
+    assert_eq!(verdict["torn"]["offset"], json!(whole.len()));
+    let said = run(home.path(), words("chain verify --data-dir d")).stdout;
+    assert!(String::from_utf8_lossy(&said).contains("torn tail of 100 bytes"));
+    assert_eq!(fs::read(&path).expect("still there"), torn);
+
+    // The tenth block's frame: 65 bytes of the file's own, then 197 for each block.
+    let offset = 65 + 9 * 197;
+    for at in [offset, offset + 13, offset + 150, offset + 196] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, &damaged).expect("written");
+        let output = run(home.path(), words("chain verify --data-dir d --json"));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "byte {at}: {said}");
+        assert!(said.contains("blocks.dat") && said.contains(&format!("byte {offset}")), "byte {at}: {said}");
+        let damage: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!((&damage["offset"], &damage["record"]), (&json!(offset), &json!(10)), "byte {at}");
+    }
+    fs::write(&path, &whole).expect("written");
+    fs::write(home.path().join("d").join("blocks.index"), "not an index").expect("written");
+    assert_eq!(json_of(&run(home.path(), words("chain verify --data-dir d --json")))["height"], json!(50));
+    assert_eq!(run(home.path(), words("chain verify --data-dir nowhere")).status.code(), Some(1));
+    assert!(!home.path().join("nowhere").exists());
+}
+
+/// Goal: a result that nobody reads, and complaints that nobody hears, are no panic. Method: pipes whose
+/// other end is closed before the program writes.
+#[test]
+fn closed_pipes_are_no_panic() {
+    let home = directory();
+    for (line, code) in [("--help", 0), ("daemon --fly", 2), ("chain generate --blocks 5 --data-dir d", 0)] {
+        let mut command = spindle(home.path());
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        command.args(words(line)).stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
+        assert_eq!(command.status().expect("the program starts").code(), Some(code), "{line}");
+    }
+}
+
+/// A running daemon and the lines of its log.
+struct Running {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    fn start(home: &Path, line: &str) -> Self {
+        let mut child = spindle(home).args(words(line)).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let log = BufReader::new(child.stderr.take().expect("it is piped"));
+        Self { child, log }
+    }
+
+    /// Reads on up to a line that holds this.
+    fn line_with(&mut self, part: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).expect("text") > 0, "no `{part}` in:\n{before}");
+            if line.contains(part) {
+                return line;
+            }
+            before += &line;
+        }
+    }
+
+    /// SIGINT or SIGTERM, and how it ended.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill is there").success());
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ended").code(), rest)
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        if port < 64_536 {
+            return port;
+        }
+    }
+}
+
+/// Goal: a daemon says at its start what it is, keeps others from its directory and port, can be verified
+/// while it runs, and stops in order at either signal. Method: regtest with a generated chain.
+#[test]
+#[cfg(unix)]
+fn a_daemon_starts_says_what_it_is_and_stops() {
+    let home = directory();
+    let made = json_of(&run(home.path(), words("chain generate --blocks 20 --data-dir d --json")));
+    let tip = made["tip"].as_str().expect("a hash");
+    let (port, other_port) = (free_port(), free_port());
+    for signal in ["-INT", "-TERM"] {
+        let line = format!("daemon --network regtest --port {port} --data-dir d");
+        let mut running = Running::start(home.path(), &line);
+        let genesis = Params::regtest().genesis_id().to_string();
+        assert!(running.line_with("genesis").contains(&genesis));
+        assert!(running.line_with("data directory").contains(&home.path().join("d").display().to_string()));
+        assert!(running.line_with("opened at height=20").contains(tip));
+        let held = run(home.path(), words(&format!("daemon --network regtest --port {other_port} --data-dir d")));
+        assert_eq!(held.status.code(), Some(1));
+        assert!(stderr(&held).contains(&running.child.id().to_string()), "{}", stderr(&held));
+        let busy = run(home.path(), words(&format!("daemon --network regtest --port {port} --data-dir e --log error")));
+        assert_eq!((busy.status.code(), stderr(&busy).lines().count()), (Some(1), 1), "{}", stderr(&busy));
+        assert!(stderr(&busy).contains(&port.to_string()), "{}", stderr(&busy));
+        assert_eq!(json_of(&run(home.path(), words("chain verify --data-dir d --json")))["height"], json!(20));
+        let (code, rest) = running.end(signal);
+        assert_eq!(code, Some(0), "{signal}: {rest}");
+        assert!(rest.contains("stopped at height 20"), "{rest}");
+    }
+}
+
+/// Goal: two daemons, told nothing of each other but one address, come to one chain; the key file is made
+/// on first use and kept. Method: regtest; the second dials the first; its log names the first one's tip.
+#[test]
+#[cfg(unix)]
+fn a_second_daemon_syncs_from_the_first() {
+    let home = directory();
+    let made = json_of(&run(home.path(), words("chain generate --blocks 2000 --data-dir a --json")));
+    let (first, second) = (free_port(), free_port());
+    let mut one = Running::start(home.path(), &format!("daemon --network regtest --port {first} --data-dir a"));
+    one.line_with("listening on");
+    let line =
+        format!("daemon --network regtest --port {second} --data-dir b --peer 127.0.0.1:{first} --mine --log info");
+    let mut two = Running::start(home.path(), &line);
+    let tip = two.line_with("durable height=2000");
+    assert!(tip.contains(made["tip"].as_str().expect("a hash")), "{tip}");
+    assert!(home.path().join("b").join("miner.key").is_file());
+    assert_eq!(two.end("-INT").0, Some(0));
+    assert_eq!(one.end("-INT").0, Some(0));
+    let verdicts = ["a", "b"].map(|dir| json_of(&run(home.path(), ["chain", "verify", "--data-dir", dir, "--json"])));
+    assert!(verdicts[1]["height"].as_u64() >= Some(2_000), "{}", verdicts[1]);
+}
+
+/// Goal: a directory that may not be written is the world's fault, not the options'. Method: a read-only
+/// parent; root may write everywhere, so there it says nothing.
+#[test]
+#[cfg(unix)]
+fn an_unwritable_directory_is_exit_code_1() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = directory();
+    let closed = home.path().join("closed");
+    fs::create_dir(&closed).expect("a directory");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("ours");
+    if fs::write(closed.join("probe"), "").is_err() {
+        for line in ["daemon --data-dir closed/d", "chain generate --blocks 1 --data-dir closed/d"] {
+            let output = run(home.path(), words(line));
+            assert_eq!(output.status.code(), Some(1), "{line}: {}", stderr(&output));
+            assert!(stderr(&output).contains("closed"), "{line}");
+        }
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("ours");
+}
