@@ -25,4 +25,4 @@ fmt: ## bring the sources into form
 	$(CARGO) fmt -- $(STYLE)
 
 bench: ## measure, and print one table
-	$(CARGO) bench
+	$(CARGO) bench --bench figures

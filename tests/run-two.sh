@@ -63,21 +63,20 @@ alive() {
     for pid in "${pids[@]}"; do kill -0 "$pid" 2>/dev/null || return 1; done
 }
 
-# The height of a node's newest tip; 0 before the first.
-height() {
-    local height
-    height=$(tip "$1")
-    height=${height#height=}
+# The height in such a text; 0 if there is none yet.
+height_of() {
+    local height=${1#height=}
     echo "${height:+${height%% *}}" | grep . || echo 0
 }
 
-# Whether both have the same tip, high enough.
+# Whether both have the same tip, high enough. Each log is read once: it goes on growing meanwhile.
 agree() {
-    local first second
+    local first second height
     first=$(tip first)
     second=$(tip second)
-    [[ -n $first && $first == "$second" ]] && (($(height first) >= blocks)) || return 1
-    say "both nodes have the same tip at height $(height first), after $SECONDS s"
+    height=$(height_of "$first")
+    [[ -n $first && $first == "$second" ]] && ((height >= blocks)) || return 1
+    say "both nodes have the same tip at height $height, after $SECONDS s"
     say "first   $first"
     say "second  $second"
 }
@@ -101,7 +100,7 @@ SECONDS=0
 threads=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 start first $'\e[36m' --port 9000 --mine --mining-threads "$threads"
 # The second comes when there is something to sync, or after a while on a slow machine.
-while ((!interrupted && SECONDS < 10 && $(height first) < 5)) && alive; do sleep 0.1; done
+while ((!interrupted && SECONDS < 10 && $(height_of "$(tip first)") < 5)) && alive; do sleep 0.1; done
 start second $'\e[33m' --port 9001
 if [[ -z $blocks ]]; then say "Ctrl-C stops both"; fi
 
