@@ -10,15 +10,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader, Header, ReadBlock};
+use spindle::blockchain::chain::{Chain, Step};
+use spindle::blockchain::disk::Disk;
 use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::mining::Miner;
 use spindle::blockchain::params::Params;
+use spindle::blockchain::position::Position;
 use spindle::blockchain::storage::{PersistentBlockchain, ReadHandle, RecordNo};
+use spindle::blockchain::template::template;
 use spindle::blockchain::transaction::{Coinbase, Input as CoinInput, Outpoint, Output, Transaction};
 use spindle::network::limits::{OUTBOX_BYTES, OUTBOX_MESSAGE_BYTES, inbox_capacity};
 use spindle::network::p2p::{Input, P2PConfig, P2PNode, P2PThreads};
 use spindle::node::NodeConfig;
-use spindle::node::event::{Asked, Event, PeerId, Target};
-use spindle::node::message::{Hello, Kind, Message};
+use spindle::node::event::{Announced, Asked, Event, PeerId, Target};
+use spindle::node::message::{Hello, Kind, Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::session::SessionConfig;
 use spindle::primitives::codec::List;
@@ -461,6 +466,35 @@ fn questions_are_answered_from_the_file() {
     asker.stop();
     assert_eq!(server.closed(), Reason::Bye("this node is stopping".into()));
     server.stop();
+}
+
+/// Goal: the test that this node began with: two `P2PNode`s, a block mined on the first, the second has
+/// it. Method: the first broadcasts a block that it has just mined; what arrives at the second is that
+/// block, checked, and the second's own chain takes it.
+#[test]
+fn a_block_mined_on_the_first_node_reaches_the_second() {
+    let _turn = turn();
+    let mut first = Owner::new(&SETUP);
+    let mut second = Owner::new(&Setup { nonce: 2, ..SETUP });
+    second.node.dial(Target::Address(first.address));
+    let from_first = second.connected();
+    let to_second = first.connected();
+    let params = Arc::clone(&first.params);
+    let template = template(&params, &Position::genesis(&params), Key([7; 32]));
+    let mined = Miner::new(template.header).search(0, 1_000).expect("regtest takes any hash");
+    let block = Block { header: mined, ..template };
+    let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::default() };
+    first.node.broadcast_block(&[to_second], &news);
+    let Event::NewBlock { peer, block: Announced::Whole(received) } = second.next() else { panic!("the news") };
+    assert_eq!((peer, received.id(), received.bytes()), (from_first, block.id(), &block.to_bytes()[..]));
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let (mut chain, _) = Chain::open(params, &disk, &mut |_| {}).expect("an empty disk");
+    let now = Clock::start().now().wall;
+    assert_eq!(chain.accept(now, vec![*received], false).expect("memory").appended, 1);
+    assert_eq!(chain.advance().expect("memory"), Step::NewTip { undone: 0 });
+    assert_eq!(chain.tip().id, block.id());
+    first.stop();
+    second.stop();
 }
 
 /// Goal: a dial that comes to nothing is an event. Method: a port that nobody listens on, a name that
