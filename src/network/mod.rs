@@ -34,5 +34,3 @@ pub(crate) mod writer;
 pub(crate) mod outbox;
 
 pub(crate) mod budget;
-
-pub(crate) mod complaints;

@@ -9,16 +9,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use parking_lot::Mutex;
 
 use crate::blockchain::storage::ReadHandle;
 use crate::network::budget::{Budget, Portion};
-use crate::network::complaints::Complaints;
 use crate::network::connection::Connection;
 use crate::network::limits::{BULK_BYTES, DIALS_MAX};
 use crate::network::outbox::{Frame, Outbox};
@@ -30,8 +31,12 @@ use crate::node::message::{Hello, Message, NewBlock};
 use crate::node::reason::Reason;
 use crate::node::serve::Server;
 use crate::node::session::SessionConfig;
+use crate::primitives::chatter::Chatter;
 use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
 use crate::primitives::time::{Clock, Wall};
+
+/// Lines a minute about strangers who do not get through the handshake, for each reason.
+const COMPLAINTS_PER_MINUTE: u32 = 10;
 
 /// What a network needs to know.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ pub(crate) struct Hub {
     pub(crate) write_ms: u64,
     /// Look-ups of names under way.
     pub(crate) lookups: Arc<AtomicUsize>,
-    complaints: Complaints,
+    complaints: Mutex<Chatter<Discriminant<Reason>>>,
     inbox: Sender<Input>,
     reader: ReadHandle,
     node: NodeConfig,
@@ -153,7 +158,7 @@ impl Hub {
 
     /// A line about somebody who never became a peer.
     pub(crate) fn complain(&self, address: SocketAddr, reason: &Reason) {
-        match self.complaints.admit(reason, self.clock.now().mono) {
+        match self.complaints.lock().admit(discriminant(reason), self.clock.now().mono) {
             _ if *reason == Reason::Stopping => {}
             Some(0) => log::info!("{address} sent away: {reason}"),
             Some(more) => log::info!("{address} sent away: {reason} (and {more} others for a like reason)"),
@@ -190,7 +195,7 @@ impl P2PNode {
             budget: Budget::new(BULK_BYTES),
             write_ms: config.write_ms,
             lookups: Arc::default(),
-            complaints: Complaints::default(),
+            complaints: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
             inbox,
             reader: config.reader,
             node: config.node,

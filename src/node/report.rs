@@ -106,6 +106,11 @@ pub enum Report {
 }
 
 impl Report {
+    /// Whether it comes from our own progress, which no stranger can hasten.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Tip { .. } | Self::Durable { .. } | Self::Mined { .. } | Self::Syncing { .. })
+    }
+
     /// How loud it is.
     pub fn level(&self) -> Level {
         match self {

@@ -10,4 +10,6 @@ pub mod keys;
 
 pub mod time;
 
+pub mod chatter;
+
 pub mod thread;

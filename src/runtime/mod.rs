@@ -37,13 +37,14 @@ use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
 use crate::node::event::Target;
 use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
+use crate::primitives::chatter::Chatter;
 use crate::primitives::keys::{Key, Verifier};
 use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
 use crate::runtime::disk::DiskThread;
 use crate::runtime::miner::{MinerConfig, MinerDesk, MinerThreads};
-use crate::runtime::owner::{Ports, Queue, TICK};
+use crate::runtime::owner::{LINES_PER_MINUTE, Ports, Queue, TICK};
 
 /// What a daemon is told.
 #[derive(Clone, Debug)]
@@ -201,6 +202,7 @@ impl Daemon {
             miner,
             clock,
             queue: Queue::default(),
+            chatter: Chatter::new(LINES_PER_MINUTE),
         };
         let (owner, ended) = start_owner(node, ports)?;
         log::info!(

@@ -6,6 +6,7 @@
 //! after it (no flood keeps time from passing). A turn that was cut short goes on between two inputs.
 
 use crossbeam_channel::{Receiver, after, never, select_biased};
+use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
 use crate::blockchain::storage::StoreError;
@@ -13,6 +14,7 @@ use crate::network::p2p::{Input, P2PNode};
 use crate::node::Node;
 use crate::node::event::{Effect, Event};
 use crate::node::report::{Level, Report};
+use crate::primitives::chatter::Chatter;
 use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, Control, Status};
 use crate::runtime::disk::DiskDesk;
@@ -20,6 +22,9 @@ use crate::runtime::miner::MinerDesk;
 
 /// How often the node is told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// Lines a minute of one kind that others can cause.
+pub(crate) const LINES_PER_MINUTE: u32 = 100;
 
 /// Everything that the owner's thread touches besides the node.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(crate) struct Ports {
     pub(crate) miner: Option<MinerDesk>,
     pub(crate) clock: Clock,
     pub(crate) queue: Queue,
+    /// Holds back lines that others can cause.
+    pub(crate) chatter: Chatter<(log::Level, Discriminant<Report>)>,
 }
 
 /// Whose turn it is.
@@ -143,7 +150,24 @@ impl Ports {
                     miner.publish(template.map(|template| *template));
                 }
             }
-            Effect::Tell(report) => tell(&report),
+            Effect::Tell(report) => self.tell(&report),
+        }
+    }
+
+    /// A line in the log, unless there were many like it lately.
+    fn tell(&mut self, report: &Report) {
+        let level = match report.level() {
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        if report.is_ours() {
+            return log::log!(level, "{report}");
+        }
+        match self.chatter.admit((level, discriminant(report)), self.clock.now().mono) {
+            Some(0) => log::log!(level, "{report}"),
+            Some(more) => log::log!(level, "{report} (and {more} lines like it were left out)"),
+            None => {}
         }
     }
 
@@ -162,14 +186,5 @@ fn next_of(control: Control) -> Next {
         Control::Event(event) => Next::Event(event),
         Control::Generate { count } => Next::Generate(count),
         Control::Ask(ask) => Next::Answer(ask),
-    }
-}
-
-/// A line in the log.
-fn tell(report: &Report) {
-    match report.level() {
-        Level::Warn => log::warn!("{report}"),
-        Level::Info => log::info!("{report}"),
-        Level::Debug => log::debug!("{report}"),
     }
 }
