@@ -9,7 +9,9 @@ use std::any::Any;
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, available_parallelism};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Stack of a thread that only moves bytes, or checks one peer's: the largest block with the most
 /// signatures takes less than an eighth of it (tests/session.rs). Only touched pages cost memory.
@@ -29,6 +31,27 @@ pub fn spawn<C: Display>(
         Ok(cause) => log::debug!("thread {name} ended: {cause}"),
         Err(panic) => log::error!("thread {name} ended: it panicked, which is a bug in spindle: {panic}"),
     })
+}
+
+/// A pool of threads for checks that come in batches, `check-N`, and its threads to be joined once
+/// nobody holds it any more. None on a single core: its one thread could do nothing that the caller's
+/// own cannot.
+pub fn check_pool() -> io::Result<Option<(ThreadPool, Vec<JoinHandle<()>>)>> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    if cores == 1 {
+        return Ok(None);
+    }
+    let mut threads = Vec::new();
+    let pool = ThreadPoolBuilder::new().num_threads(cores).spawn_handler(|thread| {
+        let name = format!("check-{}", thread.index());
+        threads.push(spawn(name, STACK_LARGE_BYTES, move || {
+            thread.run();
+            "nobody has anything to check any more"
+        })?);
+        Ok(())
+    });
+    let pool = pool.build().map_err(io::Error::other)?;
+    Ok(Some((pool, threads)))
 }
 
 /// Runs something whose panic ends only itself; an error is the panic's text.

@@ -39,7 +39,7 @@ use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
 use crate::primitives::chatter::Chatter;
 use crate::primitives::keys::{Key, Verifier};
-use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
+use crate::primitives::thread::{STACK_LARGE_BYTES, caught, check_pool, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
 use crate::runtime::disk::DiskThread;
@@ -357,22 +357,9 @@ impl Pool {
     fn new() -> Result<Self, DaemonError> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
-        let mut threads = Vec::new();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // One thread of a pool could do nothing that the peer's own cannot.
-        if cores == 1 {
-            return Ok(Self { verifier: Verifier::new(secret, None), threads });
-        }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).spawn_handler(|thread| {
-            let name = format!("check-{}", thread.index());
-            threads.push(spawn(name, STACK_LARGE_BYTES, move || {
-                thread.run();
-                "nobody checks signatures any more"
-            })?);
-            Ok(())
-        });
-        let pool = pool.build().map_err(|error| start_error("checking threads")(io::Error::other(error)))?;
-        Ok(Self { verifier: Verifier::new(secret, Some(Arc::new(pool))), threads })
+        let (pool, threads) = check_pool().map_err(start_error("checking threads"))?.unzip();
+        let verifier = Verifier::new(secret, pool.map(Arc::new));
+        Ok(Self { verifier, threads: threads.unwrap_or_default() })
     }
 
     /// Joins the threads; every other holder of the verifier has ended.

@@ -24,8 +24,8 @@ pub enum StoreError {
     /// A record that was synced is not what was written.
     #[error(
         "record {record} at byte {offset} of `{}` is bad ({reason}) although it was synced (mark: {mark}), so this is \
-         damage, not a torn write; `spindle chain verify` names all of it, and with the directory moved aside the node \
-         fetches everything again from its peers",
+         damage, not a torn write; `spindle chain verify` looks for the first of it, and with the directory moved aside \
+         the node fetches everything again from its peers",
         path.display()
     )]
     Damaged {

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::blockchain::block::{Block, CheckedBlock, ReadBlock};
@@ -32,6 +34,7 @@ pub struct Replay<'a> {
     store: &'a PersistentBlockchain,
     reader: ReadHandle,
     verifier: Verifier,
+    pool: Option<Arc<ThreadPool>>,
     ledger: Ledger,
     supply: u128,
     /// Where the ledger stands.
@@ -46,7 +49,11 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     /// At genesis.
-    pub fn new(params: &'a Params, store: &'a PersistentBlockchain) -> Result<Self, StoreError> {
+    pub fn new(
+        params: &'a Params,
+        store: &'a PersistentBlockchain,
+        pool: Option<Arc<ThreadPool>>,
+    ) -> Result<Self, StoreError> {
         // Whoever wrote the file must not know the coefficients of a batch (RULES 26).
         let mut secret = [0; 32];
         let drawn = getrandom::fill(&mut secret).map_err(io::Error::other);
@@ -56,7 +63,8 @@ impl<'a> Replay<'a> {
             params,
             store,
             reader: store.reader(),
-            verifier: Verifier::new(secret, None),
+            verifier: Verifier::new(secret, pool.clone()),
+            pool,
             ledger: Ledger::default(),
             supply: 0,
             at: genesis,
@@ -126,7 +134,11 @@ impl<'a> Replay<'a> {
             bodies.push(&frame[HEADER_BYTES..]);
             rest = after;
         }
-        let reads: Vec<_> = bodies.par_iter().map(|body| ReadBlock::read(self.params, body.to_vec())).collect();
+        let read = |body: &&[u8]| ReadBlock::read(self.params, body.to_vec());
+        let reads: Vec<_> = match &self.pool {
+            Some(pool) => pool.install(|| bodies.par_iter().map(read).collect()),
+            None => bodies.iter().map(read).collect(),
+        };
         let mut sound = Vec::with_capacity(reads.len());
         for (meta, read) in metas.iter().zip(reads) {
             match read {

@@ -9,6 +9,7 @@
 //! unspent amounts, and it must be what the emission says for this height.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use argh::FromArgs;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::cli::failure::Failure;
 use crate::cli::network::{self, Looked};
 use crate::cli::output::{self, Progress};
 use crate::primitives::hash::Hash;
+use crate::primitives::thread::check_pool;
 
 /// replay a chain from its first block and say what it comes to
 #[derive(FromArgs, Debug)]
@@ -135,7 +137,9 @@ fn judge(directory: &Path, network: Option<&str>, hidden: &'static [&'static str
     progress.end();
     let Looked { params, store, recovery } = looked;
     let mut progress = Progress::new("verifying", "blocks");
-    let mut replay = Replay::new(&params, &store)?;
+    // The threads end with the pool, which ends with this command: nobody has to wait for them.
+    let pool = check_pool()?.map(|(pool, _)| Arc::new(pool));
+    let mut replay = Replay::new(&params, &store, pool)?;
     replay.run(&mut |done, total| progress.at(done, total))?;
     progress.end();
     let tip = replay.tip();
