@@ -3,7 +3,7 @@
 mod common;
 
 use common::world::{START, World};
-use spindle::blockchain::block::{Block, CheckedBlock};
+use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::node::event::{Announced, Event};
@@ -11,6 +11,7 @@ use spindle::node::message::{Message, NewBlock};
 use spindle::node::report::Report;
 use spindle::node::sync::STALL_MS;
 use spindle::primitives::codec::{self, List};
+use spindle::primitives::frame::{KIND_BLOCK, frame_into};
 use spindle::primitives::keys::Key;
 
 /// Goal: a block travels from one end of a line to the other. Method: three nodes, the middle one knows
@@ -231,4 +232,107 @@ fn mutated_copy_does_not_harm_the_honest_one() {
     world.step(2, Event::Mined { block: Box::new(honest) });
     world.settle();
     assert_eq!(world.tip(0), id);
+}
+
+/// Goal: a header whose body never comes stops nothing but itself: the node goes on mining and syncing,
+/// and forgets it with its peer. Method: a puppet announces a heavier header without a body, says that it
+/// does not have it, and goes.
+#[test]
+fn withheld_body_stops_nothing() {
+    for says_missing in [true, false] {
+        let mut world = World::new(Params::regtest(), 3);
+        world.mine(0, 2);
+        world.connect(1, 0);
+        world.mute(1, 0);
+        let peer = world.peer_of(0, 1);
+        let block = world.next_block(0, 7);
+        let news: Block = codec::decode(block.bytes()).expect("a block");
+        let sketch = NewBlock { header: news.header, coinbase: news.coinbase, short_ids: List::first_of(vec![[1; 6]]) };
+        let told = Announced::Sketch(block.checked_header(), Box::new(sketch));
+        world.step(0, Event::NewBlock { peer, block: told });
+        assert_eq!(world.members[0].node.chain().headers().len(), 1);
+        if says_missing {
+            world.step(0, Event::Missing { peer, last: block.id() });
+        }
+        world.pass(11_000);
+        assert!(world.members[0].template.is_some(), "it mines");
+        world.mine(2, 30);
+        world.connect(0, 2);
+        assert_eq!(world.tip(0), world.tip(2), "it syncs from somebody else");
+        world.disconnect(0, 1);
+        assert!(world.members[0].node.chain().headers().is_empty(), "nobody has that header any more");
+    }
+}
+
+/// Goal: a body that breaks a rule condemns its block, whoever finds it out, and it is never asked for
+/// again. Method: a puppet shows a heavier header and then a body whose coinbase takes a unit too much.
+#[test]
+fn body_that_breaks_a_rule_is_never_asked_for_again() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.mine(0, 1);
+    let good = world.next_block(0, 0);
+    let mut bad: Block = codec::decode(good.bytes()).expect("a block");
+    bad.coinbase.output.amount += 1;
+    let bad = common::sealed(bad);
+    for round in 0..3 {
+        world.connect(1, 0);
+        world.mute(0, 1);
+        let peer = world.peer_of(0, 1);
+        let sketch = NewBlock { header: bad.header, coinbase: bad.coinbase, short_ids: List::first_of(vec![[1; 6]]) };
+        let asked = world.sent_bytes(0);
+        let header = CheckedHeader::check(bad.header).expect("regtest takes any hash");
+        world.step(0, Event::NewBlock { peer, block: Announced::Sketch(header, Box::new(sketch)) });
+        assert_eq!(world.sent_bytes(0) > asked && round == 0, round == 0, "round {round}");
+        if round == 0 {
+            world.inject(1, 0, frame_of(&bad.to_bytes()));
+        }
+        assert_eq!(world.connections(0), 0, "its sender is cut");
+        assert!(world.members[0].node.chain().is_condemned(&bad.id()));
+    }
+}
+
+fn frame_of(block: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame_into(KIND_BLOCK, block, &mut frame);
+    frame
+}
+
+/// Goal: a peer that sends bodies one by one does not hold up a sync that another could do at once.
+/// Method: it has shown the whole branch and delivers a single block in three seconds; an honest peer is
+/// connected too.
+#[test]
+fn trickling_peer_does_not_hold_up_the_sync() {
+    let mut world = World::new(Params::regtest(), 2);
+    world.mine(0, 3_000);
+    world.connect(1, 0);
+    let newcomer = world.add(MemoryDisk::default());
+    world.connect_slow(newcomer, 1);
+    world.connect(newcomer, 0);
+    let mut seconds = 0;
+    while world.height(newcomer) < 3_000 {
+        world.pass(3_000);
+        seconds += 3;
+        assert!(seconds < 60, "at height {} after a minute", world.height(newcomer));
+    }
+}
+
+/// Goal: no peer is ever asked more at a time than the protocol allows, whatever becomes of the plan.
+/// Method: goals that change while bodies are owed, from a peer whose answers do not arrive.
+#[test]
+fn plan_changes_do_not_overstep_the_request_limit() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.mine(1, 4_000);
+    world.mine(2, 4_100);
+    world.dial(0, 1);
+    world.dial(0, 2);
+    while world.height(0) == 0 {
+        assert!(world.deliver_one());
+    }
+    world.mute(1, 0);
+    world.mute(2, 0);
+    for _ in 0..20 {
+        world.settle();
+        world.pass(2_000);
+    }
+    // The world itself holds every server to four open requests: it panics at the fifth.
 }

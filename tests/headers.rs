@@ -188,16 +188,19 @@ fn other_headers_on_the_second_pass_are_a_fault() {
     assert!(world.members[0].node.chain().headers().is_empty());
 }
 
-/// Goal: the header tree is bounded however heavy the branch. Method: a heavier branch of 50,000 headers
-/// whose bodies never come.
+/// Goal: the header tree is bounded however heavy the branch. Method: a heavier branch of 20,000 headers
+/// whose bodies never come; when they are all there, nothing more is asked for.
 #[test]
 fn header_tree_is_bounded() {
     let (mut world, peer) = with_puppet(1);
-    let branch = cheap_branch(&world.params, 50_000, 0xaa);
+    let branch = cheap_branch(&world.params, 20_000, 0xaa);
     follow(&mut world, peer);
     for message in branch.chunks(HEADERS_MAX) {
         world.step(0, Event::Headers { peer, headers: message.to_vec() });
     }
+    let told = world.sent_bytes(0);
+    world.step(0, Event::Tick);
+    assert_eq!(world.sent_bytes(0), told, "no question for more");
     let tree = world.members[0].node.chain().headers();
     assert!(tree.len() <= TREE_MAX, "{} headers", tree.len());
     assert!(tree.len() >= TREE_MAX - HEADERS_MAX, "and it does take as many as it may");
@@ -224,21 +227,32 @@ fn claimed_work_must_be_shown() {
     assert_eq!(reasons(&mut world), [Reason::WorkNotShown { claimed: 20, shown: 5 }]);
 }
 
-/// Goal: a header that is wrong in its place condemns its id and ends the connection. Method: a bad
-/// difficulty in the middle of a message.
+/// Goal: a header that is wrong in its place ends the connection; its id is condemned if it cost the work
+/// that is due there, else it would be free to fill that list. Method: a bad time, then a bad difficulty,
+/// in the middle of a message.
 #[test]
 fn wrong_header_condemns_its_id() {
     let (mut world, peer) = with_puppet(3);
     let mut branch = cheap_branch(&world.params, 10, 0xaa);
-    let bad = Header { difficulty: 2, ..*branch[5].header() };
-    let bad = CheckedHeader::check(mined(bad)).expect("mined");
+    let parent = branch[4].header().time;
+    let late = Header { time: parent, ..*branch[5].header() };
+    let late = CheckedHeader::check(late).expect("regtest takes any hash");
     branch.truncate(5);
-    branch.push(bad);
+    branch.push(late);
+    follow(&mut world, peer);
+    world.step(0, Event::Headers { peer, headers: branch.clone() });
+    let reject = Reject::TimeOrder { time: parent, parent };
+    assert_eq!(reasons(&mut world), [Reason::Rejected { id: late.id(), reject }]);
+    assert!(world.members[0].node.chain().is_condemned(&late.id()));
+    let (mut world, peer) = with_puppet(3);
+    let cheap = Header { difficulty: 2, time: parent + 1, ..*late.header() };
+    let cheap = CheckedHeader::check(mined(cheap)).expect("mined");
+    branch[5] = cheap;
     follow(&mut world, peer);
     world.step(0, Event::Headers { peer, headers: branch });
     let reject = Reject::Difficulty { difficulty: 2, expected: 1 };
-    assert_eq!(reasons(&mut world), [Reason::Rejected { id: bad.id(), reject }]);
-    assert!(world.members[0].node.chain().is_condemned(&bad.id()));
+    assert_eq!(reasons(&mut world), [Reason::Rejected { id: cheap.id(), reject }]);
+    assert!(!world.members[0].node.chain().is_condemned(&cheap.id()));
 }
 
 /// Goal: headers that nobody asked for end the connection before they are complete. Method: the first

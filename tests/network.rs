@@ -395,8 +395,8 @@ fn the_door_is_closed_when_it_is_full() {
     drop(first);
     assert_eq!(owner.closed(), Reason::Closed);
     let (_third, peer) = owner.client();
-    owner.node.hang_up(peer, Reason::Evicted);
-    assert_eq!(owner.closed(), Reason::Evicted);
+    owner.node.hang_up(peer, Reason::Duplicate);
+    assert_eq!(owner.closed(), Reason::Duplicate);
     let now = Clock::start().now().wall;
     owner.node.refuse(Ipv4Addr::LOCALHOST.into(), Some(spindle::primitives::time::Wall(now.0 + 60_000)));
     let mut refused = Client::connect(owner.address);
@@ -418,11 +418,11 @@ fn each_peer_is_closed_once_with_the_first_reason() {
     assert_eq!(peer.hears_bye().as_deref(), Some("Peers that nobody asked for"));
     let (mut peer, id) = owner.client();
     owner.node.send(id, &Message::Ping(3));
-    owner.node.hang_up(id, Reason::Operator);
+    owner.node.hang_up(id, Reason::Duplicate);
     owner.node.hang_up(id, Reason::Stopping);
     assert_eq!(peer.hears(), Message::Ping(3), "what waited still goes out");
-    assert_eq!(peer.hears_bye().as_deref(), Some("the operator asked for it"));
-    assert_eq!(owner.closed(), Reason::Operator);
+    assert_eq!(peer.hears_bye().as_deref(), Some("we are connected to that node already"));
+    assert_eq!(owner.closed(), Reason::Duplicate);
     let (mut peer, _) = owner.client();
     peer.say(&Message::Bye(List::first_of(b"enough".to_vec())));
     assert_eq!(owner.closed(), Reason::Bye("enough".into()));

@@ -1,9 +1,9 @@
 //! Headers whose bodies are still missing: a small tree above the blocks in the file.
 //!
 //! On a network with tiny difficulty headers cost nothing to make, so structure bounds them and not
-//! work: at most [`HEADERS_MAX`] in the whole node, and only branches that at some moment had at least
-//! the tip's work, or were proven to get there (RULES 13, 17, 18). What is weaker is forgotten; its
-//! next announcement brings it again.
+//! work: at most [`HEADERS_MAX`] in the whole node, and only branches that have at least the tip's work,
+//! or were proven to get there (RULES 13, 17, 18), and that some connected peer has. Everything else is
+//! forgotten; its next announcement brings it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::primitives::hash::Hash;
 
 /// Headers without bodies in the whole node: about 5 MiB.
 pub const HEADERS_MAX: usize = 20_000;
-/// Headers of the same work.
+/// Branches that are as heavy as the tip and no heavier.
 const SIBLINGS_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +59,7 @@ impl HeaderTree {
             known.proven |= proven;
             return true;
         }
-        let equal = (position.work, Hash::ZERO)..=(position.work, Hash([0xff; 32]));
-        if self.room() == 0 || self.by_work.range(equal).count() >= SIBLINGS_MAX {
+        if self.room() == 0 {
             return false;
         }
         self.by_work.insert((position.work, header.id()));
@@ -91,10 +90,22 @@ impl HeaderTree {
         }
     }
 
-    /// The heaviest header worth a download: heavier than the tip, or proven to lead there.
-    pub fn best(&self, tip_work: u128) -> Option<Position> {
-        let mut by_work = self.by_work.iter().rev().filter_map(|(_, id)| self.headers.get(id));
-        by_work.find(|pending| pending.position.work > tip_work || pending.proven).map(|pending| pending.position)
+    /// Whether one more branch that is only as heavy as the tip may be kept (RULES 13).
+    pub fn takes_equal(&self, work: u128) -> bool {
+        let equal = (work, Hash::ZERO)..=(work, Hash([0xff; 32]));
+        self.by_work.range(equal).count() < SIBLINGS_MAX
+    }
+
+    /// The heaviest header: what a locator starts from.
+    pub fn heaviest(&self) -> Option<Position> {
+        let (_, id) = self.by_work.last()?;
+        self.position(id)
+    }
+
+    /// Whether a header's bodies are worth a download: it is heavier than the tip, or proven to lead there.
+    pub fn is_worth(&self, id: &Hash, tip_work: u128) -> Option<Position> {
+        let pending = self.headers.get(id)?;
+        (pending.position.work > tip_work || pending.proven).then_some(pending.position)
     }
 
     /// The ids from the first missing body up to this header, oldest first.
@@ -109,16 +120,15 @@ impl HeaderTree {
         ids
     }
 
-    /// Forgets branches that the tip has outgrown, but for the one that leads to `keep`.
-    pub fn evict(&mut self, tip_work: u128, keep: Option<&Hash>) {
-        // While a chain only grows, nothing in here is lighter than its tip.
-        if self.by_work.first().is_none_or(|(work, _)| *work >= tip_work) {
-            return;
-        }
-        // A branch lives as long as its heaviest leaf does.
-        let mut alive: BTreeSet<Hash> = keep.into_iter().flat_map(|leaf| self.branch(leaf)).collect();
-        let leaves = self.headers.values().filter(|pending| pending.position.work >= tip_work);
-        for leaf in leaves.map(|pending| pending.header.id()).collect::<Vec<_>>() {
+    /// Forgets everything that does not lead to one of these leaves: nobody who is here has it, or the
+    /// tip has outgrown it.
+    pub fn keep_only(&mut self, leaves: impl Iterator<Item = Hash>, tip_work: u128) {
+        let mut alive: BTreeSet<Hash> = BTreeSet::new();
+        for leaf in leaves {
+            let is_light = |pending: &&Pending| pending.position.work < tip_work && !pending.proven;
+            if self.headers.get(&leaf).as_ref().is_none_or(is_light) {
+                continue;
+            }
             let mut next = leaf;
             while let Some(pending) = self.headers.get(&next)
                 && alive.insert(next)
@@ -130,5 +140,10 @@ impl HeaderTree {
         for id in &dead {
             self.remove(id);
         }
+    }
+
+    /// Whether the tip has outgrown something in here.
+    pub fn has_outgrown(&self, tip_work: u128) -> bool {
+        self.by_work.first().is_some_and(|(work, _)| *work < tip_work)
     }
 }

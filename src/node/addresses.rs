@@ -1,7 +1,7 @@
 //! The address book: where nodes are said to listen, and whom to try next.
 //!
-//! What strangers tell is bounded thrice: by a bucket of tokens for each peer, by a share of the book
-//! for each network they come from, and by the book's size. Only addresses that we have talked to
+//! What strangers tell is bounded thrice: each is asked once, each network that they come from has a
+//! share of the book, and the book has a size. Only addresses that we have talked to
 //! ourselves are passed on. The file is a convenience: one that cannot be read is ignored.
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! target that turned out to be this very node is never dialled again, and one that is connected the
 //! other way round is left alone until it goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::blockchain::params::Params;
@@ -24,8 +24,12 @@ const PAUSE_MS: u64 = 2_000;
 const PAUSE_MS_MAX: u64 = 60_000;
 /// The longest pause of a neighbour on this machine: looking there costs nothing.
 const PAUSE_LOCAL_MS_MAX: u64 = 15_000;
+/// Whoever listens there may have borrowed our nonce: after this it is looked at again.
+const OURSELVES_MS: u64 = 600_000;
 /// Targets that are remembered to be this node.
 const OURSELVES_MAX: usize = 64;
+/// Those who were named have so long to show that they are ahead of us.
+const LOOK_MS: u64 = 10_000;
 /// Dials under way at a time.
 const DIALS_MAX: usize = 4;
 
@@ -47,10 +51,12 @@ struct Named {
 pub struct Dialer {
     named: Vec<Named>,
     dialing: BTreeSet<Target>,
-    /// Targets at which we have met ourselves.
-    ourselves: BTreeSet<Target>,
+    /// Targets at which we have met ourselves, and until when that is believed.
+    ourselves: BTreeMap<Target, Mono>,
     outbound_max: usize,
     next_round: Mono,
+    /// When the first round was.
+    began: Option<Mono>,
     /// Whether the first round of dials has come to an end, one way or the other.
     has_looked: bool,
 }
@@ -69,16 +75,20 @@ impl Dialer {
         Self {
             named,
             dialing: BTreeSet::new(),
-            ourselves: BTreeSet::new(),
+            ourselves: BTreeMap::new(),
             outbound_max,
             next_round: Mono(0),
+            began: None,
             has_looked: false,
         }
     }
 
     /// Starts the dials that are due.
     pub fn on_tick(&mut self, now: Mono, peers: &Peers, book: &AddressBook, rng: &mut Rng, out: &mut Vec<Effect>) {
-        self.has_looked |= self.next_round != Mono(0) && self.dialing.is_empty();
+        let began = *self.began.get_or_insert(now);
+        let is_looking = self.named.iter().any(|named| self.dialing.contains(&named.target));
+        self.has_looked |= self.next_round != Mono(0) && (!is_looking || now.since(began) >= LOOK_MS);
+        self.ourselves.retain(|_, until| *until > now);
         if now < self.next_round {
             return;
         }
@@ -87,10 +97,13 @@ impl Dialer {
         let mut seeds_left = places;
         let mut chosen = Vec::new();
         for named in &self.named {
+            // Where an inbound peer says that it listens is only a claim: enough for a seed, not for a peer
+            // that the operator wants.
+            let claims = |a: SocketAddr| !named.wanted && peers.iter().any(|(_, peer)| peer.listens_at() == Some(a));
             let connected = named.nonce.is_some_and(|nonce| peers.is_connected(nonce))
                 || peers.iter().any(|(_, peer)| peer.target.as_ref() == Some(&named.target))
-                || matches!(named.target, Target::Address(a) if peers.iter().any(|(_, p)| p.listens_at() == Some(a)));
-            let under_way = self.dialing.contains(&named.target) || self.ourselves.contains(&named.target);
+                || matches!(named.target, Target::Address(address) if claims(address));
+            let under_way = self.dialing.contains(&named.target) || self.ourselves.contains_key(&named.target);
             let due = !connected && !under_way && now >= named.next;
             if due && self.dialing.len() + chosen.len() < DIALS_MAX && (named.wanted || seeds_left > 0) {
                 seeds_left = seeds_left.saturating_sub(usize::from(!named.wanted));
@@ -101,7 +114,7 @@ impl Dialer {
             // One a second at most: an address book full of black holes must not become a port scan.
             let skip = |address: SocketAddr| {
                 self.dialing.contains(&Target::Address(address))
-                    || self.ourselves.contains(&Target::Address(address))
+                    || self.ourselves.contains_key(&Target::Address(address))
                     || peers.iter().any(|(_, peer)| peer.listens_at() == Some(address))
             };
             chosen.extend(book.choose(now, rng, skip).map(Target::Address));
@@ -134,7 +147,7 @@ impl Dialer {
             if self.ourselves.len() >= OURSELVES_MAX {
                 self.ourselves.clear();
             }
-            self.ourselves.insert(target.clone());
+            self.ourselves.insert(target.clone(), now.mono.after(OURSELVES_MS));
         }
         let Some(named) = self.named.iter_mut().find(|named| named.target == *target) else { return };
         named.next = now.mono.after(named.pause_ms);

@@ -9,7 +9,7 @@ use crate::blockchain::chain::Chain;
 use crate::blockchain::ledger::Ledger;
 use crate::blockchain::storage::BlockMeta;
 use crate::node::event::Effect;
-use crate::node::report::Report;
+use crate::node::report::{Level, Report};
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
 
@@ -30,8 +30,8 @@ pub struct Durability {
     asked_at: Mono,
     /// Tips that are not durable yet.
     tips: VecDeque<BlockMeta>,
-    /// Blocks of ours that are not durable yet: end, height, id.
-    mined: VecDeque<(u64, u64, Hash)>,
+    /// Blocks of ours that are not durable yet.
+    mined: VecDeque<BlockMeta>,
     checkpoint: Checkpoint,
     /// Where the block file ended when the newest checkpoint was taken.
     checkpointed: u64,
@@ -70,7 +70,7 @@ impl Durability {
 
     /// A block of ours is in the file.
     pub fn on_mined(&mut self, meta: &BlockMeta) {
-        self.mined.push_back((meta.end(), meta.header.height, meta.id));
+        self.mined.push_back(*meta);
     }
 
     /// Asks for whatever the disk should do now.
@@ -111,10 +111,17 @@ impl Durability {
         chain.store_mut().set_durable(upto);
         let mut newest = None;
         while let Some(tip) = self.tips.pop_front_if(|tip| tip.end() <= upto) {
-            newest = Some(tip);
+            // What has been left again meanwhile is no news.
+            newest = Some(tip).filter(|tip| chain.reader().is_active(tip)).or(newest);
         }
-        while let Some((_, height, hash)) = self.mined.pop_front_if(|(end, ..)| *end <= upto) {
-            out.push(Effect::Tell(Report::Mined { height, hash }));
+        while let Some(meta) = self.mined.pop_front_if(|meta| meta.end() <= upto) {
+            let (height, hash) = (meta.header.height, meta.id);
+            out.push(Effect::Tell(if chain.reader().is_active(&meta) {
+                Report::Mined { height, hash }
+            } else {
+                let text = format!("mined height={height} hash={hash}, but another block came first");
+                Report::Note { level: Level::Info, text }
+            }));
         }
         if let Some(tip) = newest {
             out.push(Effect::Tell(Report::Durable { height: tip.header.height, hash: tip.id }));

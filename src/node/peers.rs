@@ -22,6 +22,8 @@ const BAN_MS: u64 = 24 * 60 * 60 * 1_000;
 const BAN_PRIVATE_MS: u64 = 60_000;
 /// Refused addresses that are remembered.
 const BANS_MAX: usize = 4_096;
+/// Ends of branches that we remember a peer to have shown.
+const LEAVES_MAX: usize = 4;
 /// Blocks that we know a peer has.
 const KNOWN_MAX: usize = 16;
 
@@ -49,6 +51,7 @@ pub struct Peer {
     /// Whether it has had our addresses already.
     pub had_addresses: bool,
     known: VecDeque<Hash>,
+    leaves: VecDeque<Hash>,
     ping: Option<(u64, Mono)>,
     next_ping: Mono,
 }
@@ -67,6 +70,30 @@ impl Peer {
     /// Whether it is known to have a block.
     pub fn knows(&self, id: &Hash) -> bool {
         self.known.contains(id)
+    }
+
+    /// It has shown the headers up to this one, so it says that it has their bodies.
+    pub fn vouch(&mut self, leaf: Hash) {
+        self.disown(&leaf);
+        self.leaves.push_back(leaf);
+        if self.leaves.len() > LEAVES_MAX {
+            self.leaves.pop_front();
+        }
+    }
+
+    /// It does not have this after all.
+    pub fn disown(&mut self, leaf: &Hash) {
+        self.leaves.retain(|known| known != leaf);
+    }
+
+    /// The ends of the branches that it has shown, the newest last.
+    pub fn leaves(&self) -> impl Iterator<Item = Hash> {
+        self.leaves.iter().copied()
+    }
+
+    /// The last round trip; a peer that has never answered a ping counts as the slowest.
+    pub fn distance_ms(&self) -> u64 {
+        self.round_trip_ms.unwrap_or(u64::MAX)
     }
 
     /// Where it can be dialled, as far as we know.
@@ -140,7 +167,10 @@ impl Peers {
     /// sides must pick the same one, so the one dialled by the node of the greater nonce stays.
     pub fn add(&mut self, now: Mono, ours: u64, newcomer: Newcomer<'_>, rng: &mut Rng) -> Option<PeerId> {
         let Newcomer { peer, direction, address, target, hello } = newcomer;
-        let twin = self.peers.iter().find(|(_, other)| other.nonce == hello.nonce);
+        // Nonces are told to everybody: only from the same machine is it the same node.
+        let ip = address.ip().to_canonical();
+        let same = |other: &Peer| other.nonce == hello.nonce && other.address.ip().to_canonical() == ip;
+        let twin = self.peers.iter().find(|(_, other)| same(other));
         let twin = twin.map(|(&id, other)| (id, other.direction));
         // At once, but not all in the same instant: the first ping measures the distance.
         let next_ping = now.after(rng.below(1_000) as u64);
@@ -156,6 +186,7 @@ impl Peers {
             round_trip_ms: None,
             had_addresses: false,
             known: VecDeque::new(),
+            leaves: VecDeque::new(),
             ping: None,
             next_ping,
         };
@@ -204,6 +235,7 @@ impl Peers {
     /// Refuses an address after a fault, unless it is on this machine: what runs here is the
     /// operator's own. Gives until when.
     pub fn ban(&mut self, now: Wall, ip: IpAddr) -> Option<Wall> {
+        let ip = whole(ip);
         let ms = match scope(ip) {
             Scope::Loopback => return None,
             Scope::Private => BAN_PRIVATE_MS,
@@ -219,11 +251,6 @@ impl Peers {
         Some(until)
     }
 
-    /// Whether an address is refused now.
-    pub fn is_banned(&self, now: Wall, ip: IpAddr) -> bool {
-        self.bans.get(&ip).is_some_and(|until| now < *until)
-    }
-
     /// Lifts bans that are over; gives their addresses.
     pub fn lift_bans(&mut self, now: Wall) -> Vec<IpAddr> {
         let over: Vec<IpAddr> = self.bans.iter().filter(|(_, until)| now >= **until).map(|(&ip, _)| ip).collect();
@@ -231,6 +258,14 @@ impl Peers {
             self.bans.remove(ip);
         }
         over
+    }
+}
+
+/// What one person has: an IPv4 address, or the first address of an IPv6 /64.
+pub fn whole(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -179,12 +179,6 @@ pub enum Reason {
         /// The deadline.
         limit_ms: u64,
     },
-    /// Pushed out by a newcomer.
-    #[error("its place was needed for another peer")]
-    Evicted,
-    /// Asked for by whoever runs the node.
-    #[error("the operator asked for it")]
-    Operator,
     /// We are going down.
     #[error("this node is stopping")]
     Stopping,
@@ -197,7 +191,7 @@ pub enum Reason {
     #[error("the connection closed")]
     Closed,
     /// The connection broke.
-    #[error("the connection broke: {0}")]
+    #[error("the connection failed: {0}")]
     Broken(String),
     /// A bug of ours in the peer's thread: it ends the peer and nothing else.
     #[error("its thread failed: this is a bug in spindle")]
@@ -217,10 +211,9 @@ impl Reason {
             | Self::WrongBlock { .. }
             | Self::Unlinked
             | Self::TooManyRequests { .. }
-            | Self::BadCount { .. }
-            | Self::UnknownStart { .. }
-            | Self::OtherHeaders
-            | Self::WorkNotShown { .. } => true,
+            | Self::BadCount { .. } => true,
+            // Headers from an unknown start, other headers on the second pass, less work than was claimed:
+            // an honest peer that has just changed its branch can look like that. It is hung up on, no more.
             _ => false,
         }
     }

@@ -70,6 +70,9 @@ impl Relay {
         if wanted == self.mining {
             return;
         }
+        if wanted.is_some() != self.mining.is_some() {
+            turn.tell(Report::Mining { begins: wanted.is_some() });
+        }
         self.mining = wanted;
         let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key)));
         turn.out.push(Effect::Mine { template });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::blockchain::storage::{ROOM_MIN_BYTES, Room};
 use crate::node::event::{Direction, PeerId, Target};
 use crate::node::reason::Reason;
 use crate::primitives::hash::Hash;
@@ -96,6 +97,16 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// The disk is too full to go on, or no longer.
+    Room {
+        /// What is left.
+        room: Room,
+    },
+    /// Miners begin, or rest.
+    Mining {
+        /// Whether they begin.
+        begins: bool,
+    },
     /// Anything else.
     Note {
         /// How loud.
@@ -108,13 +119,16 @@ pub enum Report {
 impl Report {
     /// Whether it comes from our own progress, which no stranger can hasten.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Tip { .. } | Self::Durable { .. } | Self::Mined { .. } | Self::Syncing { .. })
+        matches!(
+            self,
+            Self::Tip { .. } | Self::Durable { .. } | Self::Mined { .. } | Self::Syncing { .. } | Self::Room { .. }
+        )
     }
 
     /// How loud it is.
     pub fn level(&self) -> Level {
         match self {
-            Self::Refused { .. } => Level::Warn,
+            Self::Refused { .. } | Self::Room { .. } => Level::Warn,
             Self::DialFailed { level, .. } | Self::Note { level, .. } => *level,
             _ => Level::Info,
         }
@@ -147,6 +161,15 @@ impl fmt::Display for Report {
             }
             Self::DialFailed { target, reason, .. } => write!(f, "cannot connect to {target}: {reason}"),
             Self::Refused { id, why } => write!(f, "block {id:.12} rejected: {why}"),
+            Self::Room { room: Room::Enough } => f.write_str("there is space on the disk again: going on"),
+            Self::Room { room: Room::Low { free_bytes } } => write!(
+                f,
+                "only {} MiB are free on the disk (least {} MiB): no block is taken until there is more; free some space",
+                free_bytes >> 20,
+                ROOM_MIN_BYTES >> 20
+            ),
+            Self::Mining { begins: true } => f.write_str("mining"),
+            Self::Mining { begins: false } => f.write_str("mining rests: blocks of a heavier branch are coming in"),
             Self::Note { text, .. } => f.write_str(text),
         }
     }

@@ -16,8 +16,10 @@ use crate::blockchain::reject::{Blame, Reject};
 use crate::blockchain::storage::StoreError;
 use crate::node::event::{Asked, PeerId};
 use crate::node::message::{HEADERS_MAX, Message};
+use crate::node::peers::Peer;
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
+use crate::node::sync;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
@@ -30,6 +32,10 @@ const ANSWER_MS_MAX: u64 = 64_000;
 const PAUSE_MS: u64 = 30_000;
 /// Marks of one weighed branch: when they are full, every other one is dropped, so any depth fits.
 const MARKS_MAX: usize = 1_024;
+/// A leader that has not answered by then gets another beside it.
+const LEAD_MS: u64 = 1_000;
+/// Between two questions for the same headers.
+const AGAIN_MS: u64 = 1_000;
 /// Headers that are weighed in a second, over all peers.
 const WEIGHED_PER_S: u64 = 100_000;
 /// Headers that are ahead of our clock and remembered, in all and for each peer.
@@ -73,6 +79,18 @@ struct Stream {
     asked_at: Option<Mono>,
     /// Where to ask from next; `None` for our own locator.
     from: Option<Hash>,
+    /// The best that we could say we have when the question went out; nothing after it in the answer
+    /// means that the peer has just that, or less.
+    end: Option<Position>,
+    /// Not asked on before then.
+    not_before: Mono,
+}
+
+impl Stream {
+    /// One that goes on from here.
+    fn on(stage: Stage, from: Hash, end: Position) -> Self {
+        Self { stage, asked_at: None, from: Some(from), end: Some(end), not_before: Mono(0) }
+    }
 }
 
 /// A header that is ahead of our clock.
@@ -124,25 +142,28 @@ struct Judged {
 
 impl Streams {
     /// Whether some branch is being followed.
-    pub fn is_busy(&self) -> bool {
-        !self.of_peers.is_empty()
-    }
-
     /// A peer has something whose parent we do not know: follow it.
     pub fn follow(&mut self, peer: PeerId) {
-        self.of_peers.entry(peer).or_insert(Stream { stage: Stage::Heavy, asked_at: None, from: None });
+        let stream = Stream { stage: Stage::Heavy, asked_at: None, from: None, end: None, not_before: Mono(0) };
+        self.of_peers.entry(peer).or_insert(stream);
     }
 
     /// A header is ahead of our clock: remembered if it is not far, and asked for again in time.
-    pub fn remember_early(&mut self, turn: &Turn, peer: PeerId, header: &CheckedHeader) {
+    pub fn remember_early(&mut self, turn: &Turn, early: sync::Early) {
+        let sync::Early { peer, id, time } = early;
         let limit_ms = turn.chain.params().spec().future_limit_ms;
-        let due = Wall(header.header().time.saturating_sub(limit_ms));
+        let due = Wall(time.saturating_sub(limit_ms));
         let near = due.0.saturating_sub(turn.now.wall.0) <= limit_ms;
         let of_peer = self.early.iter().filter(|early| early.peer == peer).count();
-        let known = self.early.iter().any(|early| early.id == header.id());
+        let known = self.early.iter().any(|early| early.id == id);
         if near && !known && of_peer < EARLY_PER_PEER && self.early.len() < EARLY_MAX {
-            self.early.push(Early { due, id: header.id(), peer });
+            self.early.push(Early { due, id, peer });
         }
+    }
+
+    /// Headers from which streams go on: not to be forgotten.
+    pub fn ends(&self) -> impl Iterator<Item = Hash> {
+        self.of_peers.values().filter_map(|stream| stream.from)
     }
 
     /// The answer to our question: decides what the stream is from now on.
@@ -150,17 +171,26 @@ impl Streams {
         self.answer_ms = ANSWER_MS;
         // Asked for, but the stream was given up meanwhile.
         let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
-        let start = match (&stream.stage, headers.first()) {
-            (_, None) => {
-                Self::ended(turn, peer, None, false);
-                return Ok(());
+        let Some(first) = headers.first() else {
+            if let (Some(end), Some(known)) = (stream.end, turn.peers.get_mut(peer))
+                && known.work == end.work
+            {
+                known.vouch(end.id);
             }
-            (Stage::Weighed { at, .. }, Some(first)) if at.id == first.header().prev => Some(*at),
-            (Stage::Weighed { .. }, Some(_)) => None,
-            (_, Some(first)) => turn.chain.position(&first.header().prev)?,
+            Self::ended(turn, peer, stream.end, false);
+            return Ok(());
+        };
+        let prev = first.header().prev;
+        // Headers that go on where the stream was, or else from a block that we know: then the peer has
+        // moved to another branch since, which is nobody's fault, and the stream begins anew.
+        let (stage, start) = match stream.stage {
+            Stage::Weighed { at, start, marks } if at.id == prev => (Stage::Weighed { start, at, marks }, Some(at)),
+            stage => match turn.chain.position(&prev)? {
+                Some(position) if stream.from.is_none_or(|from| from == prev) => (stage, Some(position)),
+                position => (Stage::Heavy, position),
+            },
         };
         let Some(start) = start else {
-            let prev = headers[0].header().prev;
             turn.hang_up(peer, Reason::UnknownStart { prev });
             return Ok(());
         };
@@ -168,7 +198,7 @@ impl Streams {
         if let Some(known) = turn.peers.get_mut(peer) {
             known.height = known.height.max(judged.end.height);
         }
-        match stream.stage {
+        match stage {
             Stage::Heavy => self.heavy(turn, peer, judged)?,
             Stage::Weighed { start, marks, .. } => self.weighed(turn, peer, start, marks, &judged),
             Stage::Proven { marks } => self.proven(turn, peer, marks, judged)?,
@@ -203,7 +233,10 @@ impl Streams {
                 }
                 Err(reject) => {
                     let id = header.id();
-                    turn.chain.condemn(id);
+                    // Only what cost its maker work may take a place among the condemned.
+                    if header.header().difficulty == judged.end.difficulty_due(turn.chain.params()) {
+                        turn.chain.condemn(id);
+                    }
                     turn.tell(Report::Refused { id, why: reject.to_string() });
                     turn.hang_up(peer, Reason::Rejected { id, reject });
                     return None;
@@ -223,7 +256,8 @@ impl Streams {
             Reject::NeedsRules { .. } => {}
             _ => {
                 turn.note(Level::Info, format!("block {:.12} of {peer} is early: {reject}", header.id()));
-                self.remember_early(turn, peer, header);
+                let early = sync::Early { peer, id: header.id(), time: header.header().time };
+                self.remember_early(turn, early);
             }
         }
     }
@@ -248,8 +282,7 @@ impl Streams {
         marks.add(&end);
         if end.work > turn.chain.tip().work {
             turn.note(Level::Info, format!("{peer} has shown a heavier branch from {start:.12}: fetching it"));
-            let stage = Stage::Proven { marks: marks.0 };
-            self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(start) });
+            self.of_peers.insert(peer, Stream::on(Stage::Proven { marks: marks.0 }, start, end));
         } else if judged.full {
             self.weigh_on(turn.now.mono, peer, Stage::Weighed { start, at: end, marks }, end.id);
         } else {
@@ -293,22 +326,36 @@ impl Streams {
         stage: Stage,
         proven: bool,
     ) -> Result<(), StoreError> {
+        let tip_work = turn.chain.tip().work;
+        let is_new = !judged.headers.iter().any(|(header, _)| turn.chain.headers().position(&header.id()).is_some());
+        if !proven && is_new && judged.end.work <= tip_work && !turn.chain.headers().takes_equal(judged.end.work) {
+            // Enough branches as heavy as the tip; a heavier one will be told of again.
+            return Ok(());
+        }
+        let end_id = judged.end.id;
         if let Some(known) = turn.peers.get_mut(peer) {
             known.work = known.work.max(judged.end.work);
-            known.has(judged.end.id);
+            known.has(end_id);
         }
-        let mut last = judged.start;
+        let (mut last, mut has_room) = (judged.start, true);
         for (header, position) in judged.headers {
             // A body that is in the file needs no header in the tree.
-            if !turn.chain.has_body(&header.id())? && !turn.chain.insert_header(header, position, proven) {
-                // No room: from here again when bodies have come.
-                self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
-                return Ok(());
+            has_room = turn.chain.has_body(&header.id())? || turn.chain.insert_header(header, position, proven);
+            if !has_room {
+                break;
             }
             last = header.id();
         }
-        if judged.full {
-            self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(last) });
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.vouch(last);
+        }
+        let mut stream = Stream::on(stage, last, judged.end);
+        if !has_room {
+            // From here again when bodies have come.
+            stream.not_before = turn.now.mono.after(AGAIN_MS);
+            self.of_peers.insert(peer, stream);
+        } else if judged.full {
+            self.of_peers.insert(peer, stream);
         } else {
             Self::ended(turn, peer, Some(judged.end), judged.cut_short);
         }
@@ -321,13 +368,13 @@ impl Streams {
             self.weighed = (now, 0);
         }
         self.weighed.1 += HEADERS_MAX as u64;
-        self.of_peers.insert(peer, Stream { stage, asked_at: None, from: Some(from) });
+        let Stage::Weighed { at, .. } = stage else { return };
+        self.of_peers.insert(peer, Stream::on(stage, from, at));
     }
 
     /// A stream has come to its end: did the peer show what it claimed?
     fn ended(turn: &mut Turn, peer: PeerId, end: Option<Position>, cut_short: bool) {
-        let tip_work = turn.chain.tip().work;
-        let best = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
+        let best = turn.chain.known_work();
         let Some(known) = turn.peers.get_mut(peer) else { return };
         let (claimed, shown) = (known.work, end.map_or(0, |end| end.work));
         if claimed <= best.max(shown) {
@@ -378,13 +425,16 @@ impl Streams {
                 // Room for a whole message, or it would have to be asked for twice.
                 Stage::Heavy | Stage::Proven { .. } => turn.chain.headers().room() >= HEADERS_MAX,
             };
-            if stream.asked_at.is_some() || !ready {
+            if stream.asked_at.is_some() || !ready || turn.now.mono < stream.not_before {
                 continue;
             }
-            let locator = match stream.from {
-                Some(from) => vec![from],
-                None => turn.chain.locator()?,
-            };
+            // Behind the place to go on from, our own: a peer that has left that branch answers from where
+            // it and we part, and not from genesis.
+            let locator = stream.from.into_iter().chain(turn.chain.locator()?).collect();
+            if stream.from.is_none() {
+                let tip = *turn.chain.tip_position();
+                stream.end = turn.chain.headers().heaviest().filter(|heaviest| heaviest.work > tip.work).or(Some(tip));
+            }
             stream.asked_at = Some(turn.now.mono);
             turn.ask(peer, Asked::Headers, Message::GetHeaders(List::first_of(locator)));
         }
@@ -394,16 +444,22 @@ impl Streams {
     /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
     /// would tell the same; a branch that is only being weighed does not keep others from being heard.
     fn lead(&mut self, turn: &Turn) {
-        if self.of_peers.values().any(|stream| !matches!(stream.stage, Stage::Weighed { .. })) {
+        let now = turn.now.mono;
+        // Nor does one that lets us wait.
+        let leads = |stream: &Stream| {
+            let waits = stream.asked_at.is_some_and(|at| now.since(at) >= LEAD_MS);
+            !waits && !matches!(stream.stage, Stage::Weighed { .. })
+        };
+        if self.of_peers.values().any(leads) {
             return;
         }
-        let tip_work = turn.chain.tip().work;
-        let known = turn.chain.headers().best(tip_work).map_or(tip_work, |best| best.work);
-        let now = turn.now.mono;
+        let known = turn.chain.known_work();
         let free =
             |id: &PeerId| !self.of_peers.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
-        let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id));
-        if let Some((peer, _)) = ahead.max_by_key(|(id, peer)| (std::cmp::Reverse(peer.round_trip_ms), *id)) {
+        // Who has shown a branch that is being fetched need not show it again.
+        let shown = |peer: &Peer| peer.leaves().any(|leaf| turn.chain.headers().is_worth(&leaf, known).is_some());
+        let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id) && !shown(peer));
+        if let Some((peer, _)) = ahead.max_by_key(|(id, peer)| (std::cmp::Reverse(peer.distance_ms()), *id)) {
             self.follow(peer);
         }
     }

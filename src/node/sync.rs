@@ -1,21 +1,27 @@
 //! Catching up: headers first, then bodies from several peers, and another peer when one stalls.
 //!
 //! Two machines side by side. [`streams`](super::streams) follows peers' headers and decides whether
-//! they are worth having. This file fetches the bodies of the heaviest branch of
-//! the header tree: it cuts the branch into runs, asks several peers for one or two runs each, hands
-//! them to the chain in order, and gives a run to somebody else when its peer is silent.
+//! they are worth having. This file fetches the bodies of the heaviest branch that some peer has shown:
+//! it cuts the branch into runs, asks several peers for one or two runs each, hands them to the chain in
+//! order, and gives a run to somebody else when its peer is silent, or slower than one who has nothing
+//! left to do.
 //!
-//! What may be on its way or waiting for an earlier run is bounded in bytes for the whole node. Blocks
-//! that arrive after their run was given away are taken if they still fit, else passed over: they were
-//! asked for, so nobody is to blame.
+//! A branch that nobody here has, or only peers that do not deliver, is nobody's goal: a header whose
+//! body never comes stops nothing but itself. What may be on its way or waiting for an earlier run is
+//! bounded in bytes for the whole node, and no peer is ever owed more answers than the protocol allows,
+//! whatever becomes of the plan. Blocks that arrive after their run was given away are taken if they
+//! still fit, else passed over: they were asked for, so nobody is to blame.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::blockchain::block::CheckedBlock;
+use crate::blockchain::chain::Refusal;
 use crate::blockchain::position::Position;
+use crate::blockchain::reject::Reject;
 use crate::blockchain::storage::{RecordNo, StoreError};
 use crate::node::event::{Asked, PeerId};
 use crate::node::message::{BLOCKS_MAX, Message};
+use crate::node::peers::Peer;
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
 use crate::node::turn::Turn;
@@ -26,15 +32,20 @@ use crate::primitives::time::Mono;
 pub const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 /// Peers that are asked for bodies at a time: each may have a large frame half received.
 pub const BODY_PEERS_MAX: usize = 4;
-/// Runs that one peer is asked for at a time: while it sends one, the next is already on its way.
-const RUNS_PER_PEER: usize = 2;
+/// Questions for bodies that one peer may leave unanswered: while it sends one run, the next is already
+/// on its way. With one for headers this stays within the four that the protocol allows.
+const UNANSWERED_MAX: usize = 2;
 /// What a run aims at.
 const RUN_BYTES: usize = 512 << 10;
 /// Silence that costs a peer its runs; doubles up to the longest while nobody is faster.
 pub const STALL_MS: u64 = 5_000;
 const STALL_MS_MAX: u64 = 64_000;
-/// So many stalls without a block in between end the connection.
-const STALLS_MAX: u32 = 4;
+/// A peer that owes an answer and is silent for so long is cut.
+const SILENCE_MS_MAX: u64 = 64_000;
+/// The first run of the window may take this long before somebody with nothing to do gets it.
+const FRONT_MS: u64 = 2_000;
+/// Without a body for so long we are not catching up, whatever is still missing.
+const CATCHING_UP_MS: u64 = 10_000;
 /// Deliveries that are remembered, for blame.
 const DELIVERIES_MAX: usize = 1_024;
 /// Between two lines about a long sync.
@@ -51,6 +62,8 @@ struct Run {
     waiting: Vec<(PeerId, CheckedBlock)>,
     /// Who is asked; nobody yet, or nobody any more.
     peer: Option<PeerId>,
+    /// Since when.
+    asked_at: Mono,
 }
 
 impl Run {
@@ -68,14 +81,51 @@ impl Run {
 /// What we know of a peer as a source of bodies.
 #[derive(Debug, Default)]
 struct Source {
+    /// Blocks of each question that is not answered in full. It outlives every plan: what we asked for
+    /// stays asked.
+    unanswered: VecDeque<usize>,
     /// When it last sent a body, or began to owe one.
     moved_at: Mono,
-    /// Not asked before then.
+    /// Not asked before then, nor believed to have what it has shown.
     slow_until: Mono,
-    /// In a row.
-    stalls: u32,
-    /// It said that it does not have the run that ends here.
+    /// How often in a row it has let us wait.
+    lates: u32,
+    /// It does not have the branch that ends here.
     lacks: Option<Hash>,
+}
+
+impl Source {
+    /// So many blocks have come from it.
+    fn delivered(&mut self, mut blocks: usize) {
+        while let Some(owed) = self.unanswered.front_mut() {
+            let taken = blocks.min(*owed);
+            (*owed, blocks) = (*owed - taken, blocks - taken);
+            if *owed > 0 {
+                return;
+            }
+            self.unanswered.pop_front();
+            self.lates = 0;
+        }
+    }
+}
+
+/// A block that is ahead of our clock, and who told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Early {
+    /// Who.
+    pub peer: PeerId,
+    /// The block.
+    pub id: Hash,
+    /// Its time.
+    pub time: u64,
+}
+
+/// A delivery: whose the records from `first` up to `end` are.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    first: u32,
+    end: u32,
+    peer: PeerId,
 }
 
 /// The fetching of bodies.
@@ -88,13 +138,14 @@ pub struct Sync {
     /// Oldest first; only the front one's blocks can go to the chain.
     runs: VecDeque<Run>,
     sources: BTreeMap<PeerId, Source>,
-    /// How many records the file had after a delivery, and whose it was.
-    deliveries: VecDeque<(u32, PeerId)>,
+    deliveries: VecDeque<Delivery>,
     stall_ms: u64,
     /// Bytes of all `waiting`.
     waiting_bytes: usize,
     /// A running mean of what bodies weigh.
     body_bytes: usize,
+    /// When a body came last, or a plan was made.
+    progressed_at: Mono,
     reported: (Mono, u64),
 }
 
@@ -110,25 +161,34 @@ impl Default for Sync {
             waiting_bytes: 0,
             // Cautious until the first bodies tell.
             body_bytes: 8 << 10,
+            progressed_at: Mono(0),
             reported: (Mono(0), 0),
         }
     }
 }
 
 impl Sync {
-    /// Whether bodies are being fetched.
-    pub fn is_busy(&self) -> bool {
+    /// Whether bodies are coming in: what the chain has now is soon outdated, so it is no news and
+    /// nothing to mine on.
+    pub fn is_catching_up(&self, now: Mono) -> bool {
+        self.is_busy() && now.since(self.progressed_at) < CATCHING_UP_MS
+    }
+
+    fn is_busy(&self) -> bool {
         !self.runs.is_empty() || !self.queue.is_empty()
     }
 
-    /// The header that the fetching leads to.
-    pub fn goal(&self) -> Option<Hash> {
-        self.goal.map(|goal| goal.id)
-    }
-
-    /// Blocks came that were asked for.
-    pub fn on_blocks(&mut self, turn: &mut Turn, peer: PeerId, blocks: Vec<CheckedBlock>) -> Result<(), StoreError> {
-        self.moved(turn.now.mono, peer);
+    /// Blocks came that were asked for; gives the one that was ahead of our clock, if one was.
+    pub fn on_blocks(
+        &mut self,
+        turn: &mut Turn,
+        peer: PeerId,
+        blocks: Vec<CheckedBlock>,
+    ) -> Result<Option<Early>, StoreError> {
+        let source = self.sources.entry(peer).or_default();
+        source.delivered(blocks.len());
+        source.moved_at = turn.now.mono;
+        self.stall_ms = STALL_MS;
         let mut ready = Vec::with_capacity(blocks.len());
         for block in blocks {
             self.body_bytes = (self.body_bytes * 63 + block.bytes().len()) / 64;
@@ -149,6 +209,12 @@ impl Sync {
         }
         self.shed();
         self.hand_over(turn, ready)
+    }
+
+    /// Blocks came that cannot be taken now.
+    pub fn passed_over(&mut self, peer: PeerId, blocks: usize) {
+        self.sources.entry(peer).or_default().delivered(blocks);
+        self.start_over();
     }
 
     /// The front run is complete: what waited for it can follow.
@@ -177,29 +243,39 @@ impl Sync {
     }
 
     /// Blocks in the order of the branch go to the chain, and it is remembered who brought them.
-    fn hand_over(&mut self, turn: &mut Turn, ready: Vec<(PeerId, CheckedBlock)>) -> Result<(), StoreError> {
+    fn hand_over(&mut self, turn: &mut Turn, ready: Vec<(PeerId, CheckedBlock)>) -> Result<Option<Early>, StoreError> {
         let mut ready = ready.into_iter().peekable();
         while let Some((peer, block)) = ready.next() {
+            self.progressed_at = turn.now.mono;
             let mut blocks = vec![block];
             while let Some((_, block)) = ready.next_if(|(other, _)| *other == peer) {
                 blocks.push(block);
             }
+            let first = turn.chain.store().records();
             let acceptance = turn.chain.accept(turn.now.wall, blocks, true)?;
-            self.brought(turn, peer);
+            self.brought(turn, peer, first);
+            let refusal = acceptance.refused.into_iter().find(|(_, refusal)| *refusal != Refusal::Known);
+            let Some((id, refusal)) = refusal else { continue };
             // Their headers were checked before they were asked for, so this is rare: our clock was set
-            // back, or a branch was condemned while its bodies were on their way.
-            if let Some((id, refusal)) = acceptance.refused.into_iter().next() {
-                turn.note(Level::Debug, format!("block {id:.12} was asked for but not taken: {refusal:?}"));
-                self.start_over();
-                return Ok(());
-            }
+            // back, or the branch was condemned while its bodies were on their way. It is not asked for
+            // again until something tells of it anew.
+            turn.note(Level::Debug, format!("block {id:.12} was asked for but not taken: {refusal:?}"));
+            let position = turn.chain.headers().position(&id);
+            turn.chain.forget_headers(&id);
+            self.start_over();
+            let is_early = matches!(refusal, Refusal::Rule(Reject::TooEarly { .. }));
+            return Ok(position.filter(|_| is_early).map(|position| Early { peer, id, time: position.time }));
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Remembers that this peer brought what was appended last.
-    pub fn brought(&mut self, turn: &Turn, peer: PeerId) {
-        self.deliveries.push_back((turn.chain.store().records(), peer));
+    /// Remembers that this peer brought what was appended since the file had `first` records.
+    pub fn brought(&mut self, turn: &Turn, peer: PeerId, first: u32) {
+        let end = turn.chain.store().records();
+        if first == end {
+            return;
+        }
+        self.deliveries.push_back(Delivery { first, end, peer });
         if self.deliveries.len() > DELIVERIES_MAX {
             self.deliveries.pop_front();
         }
@@ -207,8 +283,9 @@ impl Sync {
 
     /// Who brought the block of this record, if it was brought not long ago.
     pub fn deliverer(&self, record: RecordNo) -> Option<PeerId> {
-        let place = self.deliveries.partition_point(|(end, _)| *end <= record.0);
-        self.deliveries.get(place).map(|(_, peer)| *peer)
+        let place = self.deliveries.partition_point(|delivery| delivery.end <= record.0);
+        let delivery = self.deliveries.get(place)?;
+        (delivery.first <= record.0).then_some(delivery.peer)
     }
 
     /// A large frame is on its way.
@@ -218,50 +295,59 @@ impl Sync {
         }
     }
 
-    /// A peer does not have a run: somebody else may.
-    pub fn on_missing(&mut self, now: Mono, peer: PeerId, last: Hash) {
-        self.moved(now, peer);
-        self.sources.entry(peer).or_default().lacks = Some(last);
-        for run in &mut self.runs {
-            if run.peer == Some(peer) && run.missing.back() == Some(&last) {
-                run.peer = None;
-            }
+    /// A peer does not have a run: if it is of the branch that is being fetched, it does not have that
+    /// branch, and somebody else may.
+    pub fn on_missing(&mut self, turn: &mut Turn, peer: PeerId, last: Hash) {
+        let source = self.sources.entry(peer).or_default();
+        source.unanswered.pop_front();
+        source.moved_at = turn.now.mono;
+        let is_current = |run: &Run| run.peer == Some(peer) && run.missing.back() == Some(&last);
+        let Some(goal) = self.goal.filter(|_| self.runs.iter().any(is_current)) else { return };
+        source.lacks = Some(goal.id);
+        self.release(peer);
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.disown(&goal.id);
         }
     }
 
-    fn moved(&mut self, now: Mono, peer: PeerId) {
-        let source = self.sources.entry(peer).or_default();
-        (source.moved_at, source.stalls) = (now, 0);
-        self.stall_ms = STALL_MS;
-    }
-
-    /// Forgets the plan; the next [`pump`](Self::pump) makes another.
+    /// Forgets the plan; the next [`pump`](Self::pump) makes another. What was asked stays asked.
     pub fn start_over(&mut self) {
         (self.goal, self.waiting_bytes) = (None, 0);
         self.queue.clear();
         self.runs.clear();
     }
 
-    /// Takes runs away from peers that are gone or silent.
+    /// Takes runs away from peers that are silent, and cuts those that stay so.
     pub fn on_tick(&mut self, turn: &mut Turn) {
         let now = turn.now.mono;
         let owing: BTreeSet<PeerId> = self.runs.iter().filter_map(Run::owed_by).collect();
-        for peer in owing {
-            let source = self.sources.entry(peer).or_default();
-            if now.since(source.moved_at) < self.stall_ms {
-                continue;
-            }
-            source.stalls += 1;
-            source.slow_until = now.after(2 * self.stall_ms);
-            let (limit_ms, stalls) = (self.stall_ms, source.stalls);
-            self.stall_ms = (self.stall_ms * 2).min(STALL_MS_MAX);
-            self.release(peer);
-            turn.note(Level::Info, format!("{peer} sent no block for {limit_ms} ms: asking somebody else"));
-            if stalls >= STALLS_MAX {
-                turn.hang_up(peer, Reason::Stalled { limit_ms });
+        let (mut slow, mut mute) = (Vec::new(), Vec::new());
+        for (&peer, source) in &self.sources {
+            let silence_ms = now.since(source.moved_at);
+            if !source.unanswered.is_empty() && silence_ms >= SILENCE_MS_MAX {
+                mute.push(peer);
+            } else if owing.contains(&peer) && silence_ms >= self.stall_ms {
+                slow.push(peer);
             }
         }
+        for peer in slow {
+            let limit_ms = self.stall_ms;
+            turn.note(Level::Info, format!("{peer} sent no block for {limit_ms} ms: asking somebody else"));
+            self.slow_down(now, peer);
+            self.stall_ms = (limit_ms * 2).min(STALL_MS_MAX);
+        }
+        for peer in mute {
+            turn.hang_up(peer, Reason::Stalled { limit_ms: SILENCE_MS_MAX });
+        }
         self.report(turn);
+    }
+
+    /// A peer has let us wait: for a while, longer each time, others come first.
+    fn slow_down(&mut self, now: Mono, peer: PeerId) {
+        let source = self.sources.entry(peer).or_default();
+        source.slow_until = now.after(STALL_MS << source.lates.min(4));
+        source.lates += 1;
+        self.release(peer);
     }
 
     fn release(&mut self, peer: PeerId) {
@@ -281,14 +367,16 @@ impl Sync {
     fn report(&mut self, turn: &mut Turn) {
         let (since, from) = self.reported;
         let elapsed_ms = turn.now.mono.since(since);
-        let height = turn.chain.tip().header.height;
-        let target = turn.peers.iter().map(|(_, peer)| peer.height).max().unwrap_or(0);
         if elapsed_ms < REPORT_MS {
             return;
         }
+        let height = turn.chain.tip().header.height;
         self.reported = (turn.now.mono, height);
-        if self.is_busy() && target > height + REPORT_BLOCKS && from > 0 {
-            let blocks_per_s = height.saturating_sub(from) * 1_000 / elapsed_ms;
+        let target = self.goal.map_or(0, |goal| goal.height);
+        let target = turn.peers.iter().map(|(_, peer)| peer.height).fold(target, u64::max);
+        // A sync that stands still has its own lines: who is slow, who is asked instead.
+        if self.is_busy() && target > height + REPORT_BLOCKS && height > from && from > 0 {
+            let blocks_per_s = (height - from) * 1_000 / elapsed_ms;
             turn.tell(Report::Syncing { height, target, blocks_per_s });
         }
     }
@@ -298,15 +386,43 @@ impl Sync {
     /// Asks for whatever can be asked for now.
     pub fn pump(&mut self, turn: &mut Turn) {
         self.follow_goal(turn);
-        while let Some(peer) = self.next_source(turn) {
-            let Some(place) = self.next_run() else { return };
-            self.assign(turn, place, peer);
+        while let Some(peer) = self.next_source(turn, None) {
+            if let Some(place) = self.next_run() {
+                self.assign(turn, place, peer);
+                continue;
+            }
+            // Everything waits for the front run. Who has nothing to do gets the rest of it.
+            let Some(late) = self.late_front(turn.now.mono) else { return };
+            let Some(other) = self.next_source(turn, Some(late)) else { return };
+            self.slow_down(turn.now.mono, late);
+            self.assign(turn, 0, other);
         }
     }
 
-    /// Keeps the queue on the way to the heaviest branch.
+    /// Whether a peer has lately let us wait.
+    pub fn is_slow(&self, now: Mono, peer: PeerId) -> bool {
+        self.sources.get(&peer).is_some_and(|source| source.slow_until > now)
+    }
+
+    /// The heaviest branch that some peer has shown and is likely to deliver; failing that, any that some
+    /// peer has shown.
+    fn best(&self, turn: &Turn) -> Option<Position> {
+        let able = |id| !self.is_slow(turn.now.mono, id);
+        Self::best_of(turn, able).or_else(|| Self::best_of(turn, |_| true))
+    }
+
+    fn best_of(turn: &Turn, may: impl Fn(PeerId) -> bool) -> Option<Position> {
+        let tip_work = turn.chain.tip().work;
+        let peers = turn.peers.iter().filter(|(id, _)| may(*id));
+        let leaves = peers.flat_map(|(_, peer)| peer.leaves());
+        let worth = leaves.filter_map(|leaf| turn.chain.headers().is_worth(&leaf, tip_work));
+        // The least id among equals: any fixed choice will do, since the bodies decide by who comes first.
+        worth.max_by_key(|position| (position.work, std::cmp::Reverse(position.id)))
+    }
+
+    /// Keeps the queue on the way to the best branch.
     fn follow_goal(&mut self, turn: &Turn) {
-        let best = turn.chain.headers().best(turn.chain.tip().work);
+        let best = self.best(turn);
         if best == self.goal && (best.is_none() || self.is_busy()) {
             return;
         }
@@ -320,45 +436,41 @@ impl Sync {
         } else {
             self.start_over();
             self.queue.extend(branch);
+            self.progressed_at = turn.now.mono;
         }
         self.goal = Some(best);
     }
 
-    /// Somebody who may be asked for one more run, the least busy first.
-    fn next_source(&self, turn: &Turn) -> Option<PeerId> {
-        let goal = self.goal?;
-        let next = self.upcoming()?;
-        let mut owed: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for peer in self.runs.iter().filter_map(Run::owed_by) {
-            *owed.entry(peer).or_default() += 1;
-        }
-        let now = turn.now.mono;
-        let may = |id: PeerId| {
-            let runs = owed.get(&id).copied().unwrap_or(0);
-            let source = self.sources.get(&id);
-            let ready = source.is_none_or(|source| source.slow_until <= now && source.lacks != Some(next));
-            ready && runs < RUNS_PER_PEER && (runs > 0 || owed.len() < BODY_PEERS_MAX)
-        };
-        let candidates = turn.peers.iter().filter(|(id, _)| may(*id));
-        // Whoever has the goal has all that leads there; failing that, whoever is ahead of us may.
-        let worth = |work: u128| if work >= goal.work { 2 } else { u8::from(work > turn.chain.tip().work) };
-        let best = candidates.filter(|(_, peer)| worth(peer.work) > 0).max_by_key(|(id, peer)| {
-            (worth(peer.work), std::cmp::Reverse((owed.get(id).copied().unwrap_or(0), peer.round_trip_ms, *id)))
+    /// Somebody who may be asked for one more run: who has shown the branch first, the least busy first.
+    fn next_source(&self, turn: &Turn, except: Option<PeerId>) -> Option<PeerId> {
+        let goal = self.goal.filter(|_| self.is_busy())?;
+        let tip_work = turn.chain.tip().work;
+        let owing = self.runs.iter().filter_map(Run::owed_by).filter(|owing| Some(*owing) != except);
+        let owing: BTreeSet<PeerId> = owing.collect();
+        let unanswered = |id: &PeerId| self.sources.get(id).map_or(0, |source| source.unanswered.len());
+        let candidates = turn.peers.iter().filter(|(id, _)| {
+            let has_place = owing.contains(id) || owing.len() < BODY_PEERS_MAX;
+            let lacks = self.sources.get(id).is_some_and(|source| source.lacks == Some(goal.id));
+            let is_free = unanswered(id) < UNANSWERED_MAX && !lacks && !self.is_slow(turn.now.mono, *id);
+            has_place && is_free && Some(*id) != except
         });
+        // Who has only claimed to have it is asked as long as it has not let us wait.
+        let trust = |id: PeerId, peer: &Peer| {
+            let is_prompt = self.sources.get(&id).is_none_or(|source| source.lates == 0);
+            if peer.leaves().any(|leaf| leaf == goal.id) {
+                3
+            } else if !is_prompt {
+                0
+            } else if peer.work >= goal.work {
+                2
+            } else {
+                u8::from(peer.work > tip_work)
+            }
+        };
+        let best = candidates
+            .filter(|(id, peer)| trust(*id, peer) > 0)
+            .max_by_key(|(id, peer)| (trust(*id, peer), std::cmp::Reverse((unanswered(id), peer.distance_ms(), *id))));
         best.map(|(id, _)| id)
-    }
-
-    /// The last id of the run that would be asked for next.
-    fn upcoming(&self) -> Option<Hash> {
-        if let Some(run) = self.runs.iter().find(|run| run.is_orphaned()) {
-            return run.missing.back().copied();
-        }
-        let count = self.run_length().min(self.queue.len());
-        count.checked_sub(1).map(|last| self.queue[last])
-    }
-
-    fn run_length(&self) -> usize {
-        (RUN_BYTES / self.body_bytes.max(1)).clamp(1, usize::from(BLOCKS_MAX))
     }
 
     /// The place of a run that nobody is asked for: an orphaned one, or one cut from the queue if the
@@ -368,24 +480,33 @@ impl Sync {
             return Some(orphaned);
         }
         let on_their_way: usize = self.runs.iter().map(|run| run.missing.len()).sum();
-        let count = self.run_length().min(self.queue.len());
+        let length = (RUN_BYTES / self.body_bytes.max(1)).clamp(1, usize::from(BLOCKS_MAX));
+        let count = length.min(self.queue.len());
         let expected = (on_their_way + count).saturating_mul(self.body_bytes) + self.waiting_bytes;
         if count == 0 || (expected > OUTSTANDING_BYTES_MAX && !self.runs.is_empty()) {
             return None;
         }
         let missing = self.queue.drain(..count).collect();
-        self.runs.push_back(Run { missing, waiting: Vec::new(), peer: None });
+        self.runs.push_back(Run { missing, waiting: Vec::new(), peer: None, asked_at: Mono(0) });
         Some(self.runs.len() - 1)
     }
 
+    /// Whose front run has taken long.
+    fn late_front(&self, now: Mono) -> Option<PeerId> {
+        let front = self.runs.front()?;
+        front.owed_by().filter(|_| now.since(front.asked_at) >= FRONT_MS)
+    }
+
     fn assign(&mut self, turn: &mut Turn, place: usize, peer: PeerId) {
-        if !self.runs.iter().any(|run| run.owed_by() == Some(peer)) {
-            // It begins to owe us something now.
-            self.sources.entry(peer).or_default().moved_at = turn.now.mono;
-        }
         let run = &mut self.runs[place];
-        run.peer = Some(peer);
+        (run.peer, run.asked_at) = (Some(peer), turn.now.mono);
         let ids: Vec<Hash> = run.missing.iter().copied().collect();
+        let source = self.sources.entry(peer).or_default();
+        if source.unanswered.is_empty() {
+            // It begins to owe us something now.
+            source.moved_at = turn.now.mono;
+        }
+        source.unanswered.push_back(ids.len());
         let last = *ids.last().expect("a run that misses nothing is complete and gone");
         let count = u16::try_from(ids.len()).expect("a run has at most 2,000 blocks");
         turn.ask(peer, Asked::Blocks(ids), Message::GetBlocks { last, count });

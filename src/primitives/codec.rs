@@ -66,7 +66,17 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
     match bincode::decode_from_slice(bytes, CONFIG) {
         Ok((value, used)) => Ok((value, &bytes[used..])),
-        Err(error) => Err(CodecError::Malformed(error.to_string())),
+        Err(error) => Err(CodecError::Malformed(in_words(&error))),
+    }
+}
+
+/// What went wrong, for people; the library's own text is meant for its debugger.
+fn in_words(error: &DecodeError) -> String {
+    match error {
+        DecodeError::UnexpectedEnd { additional } => format!("it ends {additional} bytes early"),
+        DecodeError::OtherString(text) => text.clone(),
+        DecodeError::LimitExceeded => "it would take too much memory".into(),
+        _ => "it holds a value that does not exist".into(),
     }
 }
 

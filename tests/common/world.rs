@@ -19,6 +19,7 @@ use spindle::node::serve::{Request, Server};
 use spindle::node::session::{Output, Session, SessionConfig};
 use spindle::node::{Node, NodeConfig};
 use spindle::primitives::codec::List;
+use spindle::primitives::frame::{FrameHeader, HEADER_BYTES};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
 use spindle::primitives::time::{Mono, Now, Wall};
@@ -52,6 +53,13 @@ struct End {
     open: bool,
     /// Nothing that this end sends arrives any more; the connection stays.
     mute: bool,
+    /// A body of this end arrives every so often, the rest waits.
+    slow_ms: u64,
+    /// What waits, and when the last piece of it went.
+    held: VecDeque<Vec<u8>>,
+    sent_at: Mono,
+    /// Requests that came in here and whose answers have not arrived at the other end.
+    open_requests: usize,
     sent_bytes: usize,
 }
 
@@ -148,6 +156,10 @@ impl World {
                 ready: false,
                 open: true,
                 mute: false,
+                slow_ms: 0,
+                held: VecDeque::new(),
+                sent_at: self.now.mono,
+                open_requests: 0,
                 sent_bytes: 0,
             });
         }
@@ -175,6 +187,14 @@ impl World {
                 self.ends[end].mute = true;
             }
         }
+    }
+
+    /// Connects to somebody whose bodies come one by one, three seconds apart.
+    pub(crate) fn connect_slow(&mut self, from: Who, to: Who) {
+        self.dial(from, to);
+        let end = self.ends.len() - 1;
+        self.ends[end].slow_ms = 3_000;
+        self.settle();
     }
 
     /// How many open connections a node has.
@@ -277,6 +297,12 @@ impl World {
 
     fn serve(&mut self, end: usize, request: &Request) {
         let server = Server::new(self.members[self.ends[end].who].node.reader());
+        // A server whose answers do not arrive is one whose socket is full: its requests stay open.
+        self.ends[end].open_requests += 1;
+        assert!(self.ends[end].open_requests <= 4, "the protocol allows four open requests");
+        if !self.ends[end].mute {
+            self.ends[end].open_requests -= 1;
+        }
         match request {
             Request::Headers { locator } => {
                 let frame = server.headers(locator).expect("memory");
@@ -288,8 +314,32 @@ impl World {
                 };
                 let mut chunk = Vec::new();
                 while server.fill(&mut run, &mut chunk).expect("memory") {
-                    self.transmit(end, std::mem::take(&mut chunk));
+                    if self.ends[end].slow_ms > 0 {
+                        self.hold(end, &chunk);
+                    } else {
+                        self.transmit(end, std::mem::take(&mut chunk));
+                    }
                 }
+            }
+        }
+    }
+
+    /// Keeps frames back that go out one by one.
+    fn hold(&mut self, end: usize, mut frames: &[u8]) {
+        while let Some(header) = frames.first_chunk().and_then(FrameHeader::from_bytes) {
+            let (frame, rest) = frames.split_at(HEADER_BYTES + header.length as usize);
+            self.ends[end].held.push_back(frame.to_vec());
+            frames = rest;
+        }
+    }
+
+    /// Lets go what its time has come for.
+    fn release_held(&mut self) {
+        for end in 0..self.ends.len() {
+            let due = self.now.mono.since(self.ends[end].sent_at) >= self.ends[end].slow_ms;
+            if due && let Some(frame) = self.ends[end].held.pop_front() {
+                self.ends[end].sent_at = self.now.mono;
+                self.transmit(end, frame);
             }
         }
     }
@@ -389,6 +439,7 @@ impl World {
         while self.now.mono < end {
             let step = (end.0 - self.now.mono.0).min(250);
             self.now = Now { mono: self.now.mono.after(step), wall: Wall(self.now.wall.0 + step) };
+            self.release_held();
             for end in 0..self.ends.len() {
                 if self.ends[end].open {
                     self.drive(end);

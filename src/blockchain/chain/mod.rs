@@ -76,8 +76,8 @@ pub struct Chain {
     /// Blocks just appended, at most a turn's bytes of them: the walk need not read them back.
     fresh: VecDeque<(BlockMeta, CheckedBlock)>,
     fresh_bytes: usize,
-    /// Blocks as heavy as the tip that came unasked, at this height: a few are kept, the rest is spam.
-    siblings: (u64, usize),
+    /// How many blocks of this work, the tip's, came unasked: a few are kept, the rest is spam.
+    siblings: (u128, usize),
     /// In the file, but on top of a condemned block.
     bad: BTreeSet<RecordNo>,
 }
@@ -176,8 +176,8 @@ impl Chain {
     /// ten one by one and then at doubling distances, genesis last.
     pub fn locator(&self) -> Result<Vec<Hash>, StoreError> {
         let mut ids = Vec::new();
-        if let Some(best) = self.headers.best(self.tip.work) {
-            ids.push(best.id);
+        if let Some(heaviest) = self.headers.heaviest().filter(|heaviest| heaviest.work > self.tip.work) {
+            ids.push(heaviest.id);
         }
         let reader = self.store.reader();
         let (mut height, mut step) = (self.tip.header.height, 1);
@@ -202,9 +202,26 @@ impl Chain {
         self.headers.insert(header, position, proven)
     }
 
-    /// Forgets header-only branches that the tip has outgrown, but for the one that leads to `keep`.
-    pub fn evict_headers(&mut self, keep: Option<&Hash>) {
-        self.headers.evict(self.tip.work, keep);
+    /// Forgets header-only branches that do not lead to one of these, or that the tip has outgrown.
+    pub fn keep_headers(&mut self, leaves: impl Iterator<Item = Hash>) {
+        self.headers.keep_only(leaves, self.tip.work);
+    }
+
+    /// Forgets a header-only branch from this block up.
+    pub fn forget_headers(&mut self, root: &Hash) {
+        self.headers.remove_branch(root);
+    }
+
+    /// The most work that we know of and have the bodies for, published or not yet.
+    pub fn known_work(&self) -> u128 {
+        let walk = self.walk.as_ref().filter(|walk| !walk.back).map_or(0, |walk| walk.goal_work);
+        let next = self.next_goal.as_ref().map_or(0, |goal| goal.work);
+        self.tip.work.max(walk).max(next)
+    }
+
+    /// Where the ledger stands: the tip, unless a walk is under way.
+    pub fn standing(&self) -> &BlockMeta {
+        &self.at
     }
 
     /// Never again this block, nor what builds on it.
@@ -279,12 +296,15 @@ impl Chain {
             return Err(Refusal::Rule(Reject::Condemned { id: block.id() }));
         }
         let position = parent.child(&self.params, &block.checked_header(), now).map_err(Refusal::Rule)?;
-        if !asked && position.work <= self.tip.work {
-            if self.siblings.0 != position.height {
-                self.siblings = (position.height, 0);
+        if !asked && position.work < self.tip.work {
+            return Err(Refusal::Weak);
+        }
+        if !asked && position.work == self.tip.work {
+            if self.siblings.0 != position.work {
+                self.siblings = (position.work, 0);
             }
             self.siblings.1 += 1;
-            if position.work < self.tip.work || self.siblings.1 > SIBLINGS_MAX {
+            if self.siblings.1 > SIBLINGS_MAX {
                 return Err(Refusal::Weak);
             }
         }
@@ -314,7 +334,7 @@ impl Chain {
             && walk.goal == meta.header.prev
         {
             walk.path.push_back(meta.record);
-            walk.goal = meta.id;
+            (walk.goal, walk.goal_work) = (meta.id, meta.work);
             return;
         }
         let heaviest = self.next_goal.as_ref().map_or(self.tip.work, |goal| goal.work.max(self.tip.work));

@@ -19,6 +19,8 @@ pub(super) struct Walk {
     pub(super) fork: BlockMeta,
     /// The block at the end of the path.
     pub(super) goal: Hash,
+    /// Its work.
+    pub(super) goal_work: u128,
     /// From the fork's child up to the goal.
     pub(super) path: VecDeque<RecordNo>,
     /// Those of the path that are applied.
@@ -95,7 +97,7 @@ impl Chain {
             path.push_front(fork.record);
             fork = self.parent(&fork)?;
         }
-        Ok(Walk { fork, goal: goal.id, path, applied: Vec::new(), undone: 0, back: false })
+        Ok(Walk { fork, goal: goal.id, goal_work: goal.work, path, applied: Vec::new(), undone: 0, back: false })
     }
 
     /// Publishes where the walk has led.
@@ -125,8 +127,8 @@ impl Chain {
         let heights = walk.fork.header.height + 1..=self.tip.header.height;
         let path = heights.filter_map(|height| reader.record_at(height)).collect();
         // Undoing begins while nothing of the way back is applied: first what this walk had applied.
-        let (fork, goal) = (walk.fork, self.tip.id);
-        self.walk = Some(Walk { fork, goal, path, applied: Vec::new(), undone: 0, back: true });
+        let (fork, goal, goal_work) = (walk.fork, self.tip.id, self.tip.work);
+        self.walk = Some(Walk { fork, goal, goal_work, path, applied: Vec::new(), undone: 0, back: true });
         // Chosen anew when the way back is done.
         self.next_goal = None;
     }

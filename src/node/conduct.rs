@@ -1,0 +1,378 @@
+//! How a node behaves: what each event means, and what follows from it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::blockchain::block::CheckedBlock;
+use crate::blockchain::chain::{Chain, Refusal, Step};
+use crate::blockchain::condemned;
+use crate::blockchain::reject::{Blame, Reject};
+use crate::blockchain::storage::{Room, StoreError};
+use crate::node::NodeConfig;
+use crate::node::addresses::{self, AddressBook};
+use crate::node::dialer::Dialer;
+use crate::node::durability::Durability;
+use crate::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
+use crate::node::message::{Activation, HEADERS_MAX, Hello, Message, PeerAddress, shown};
+use crate::node::peers::{self, Newcomer};
+use crate::node::reason::Reason;
+use crate::node::relay::Relay;
+use crate::node::report::{Level, Report};
+use crate::node::rng::Rng;
+use crate::node::streams::Streams;
+use crate::node::sync::{Early, Sync};
+use crate::node::turn::Turn;
+use crate::primitives::codec::List;
+use crate::primitives::hash::Hash;
+use crate::primitives::time::Mono;
+
+/// Between two looks at whether small files have changed.
+const SAVE_MS: u64 = 10_000;
+/// Between two looks at a disk that was too full.
+const ROOM_MS: u64 = 1_000;
+
+/// How a node behaves: every part but the chain and the peers, on which all of them work.
+#[derive(Debug)]
+pub(super) struct Conduct {
+    config: NodeConfig,
+    book: AddressBook,
+    dialer: Dialer,
+    streams: Streams,
+    sync: Sync,
+    relay: Relay,
+    durability: Durability,
+    rng: Rng,
+    room: Room,
+    room_asked_at: Mono,
+    saved_at: Mono,
+}
+
+impl Conduct {
+    /// How a node begins; `durability` knows what is on the disk.
+    pub(super) fn new(config: NodeConfig, book: AddressBook, durability: Durability) -> Self {
+        let seeds: &[String] = if config.seeds { &config.params.spec().seeds } else { &[] };
+        Self {
+            dialer: Dialer::new(config.connect.clone(), seeds, config.listen_port, config.outbound_max),
+            rng: Rng::new(config.nonce),
+            config,
+            book,
+            durability,
+            streams: Streams::default(),
+            sync: Sync::default(),
+            relay: Relay::default(),
+            room: Room::Enough,
+            room_asked_at: Mono(0),
+            saved_at: Mono(0),
+        }
+    }
+
+    /// One event, with all that follows from it at once.
+    pub(super) fn turn(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
+        self.handle(turn, event)?;
+        self.walk(turn)?;
+        self.pump(turn)
+    }
+
+    /// The last effects.
+    pub(super) fn close(&mut self, chain: &mut Chain, out: &mut Vec<Effect>) {
+        self.durability.close(chain, out);
+        self.save(chain, out);
+    }
+
+    fn handle(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
+        let now = turn.now;
+        match event {
+            // Deadlines, dials, saves: whatever time alone brings about.
+            Event::Tick => self.on_tick(turn)?,
+            // The walk goes on, as it does after every event.
+            Event::Continue => {}
+            Event::Connected { peer, direction, address, target, hello } => {
+                self.on_connected(turn, (peer, direction, address, target), &hello)?;
+            }
+            Event::Closed { peer, reason } => {
+                self.judge_last_words(turn, &reason);
+                turn.gone(peer, reason);
+            }
+            Event::DialFailed { target, reason } => {
+                if let Target::Address(address) = target {
+                    self.book.failed(now, address);
+                }
+                self.dialer.failed(now, &target, &reason, turn.out);
+            }
+            Event::Ping { peer, nonce } => turn.send(peer, Message::Pong(nonce)),
+            Event::Pong { peer, nonce } => turn.peers.pong(now.mono, peer, nonce),
+            Event::Headers { peer, headers } => self.streams.on_headers(turn, peer, &headers)?,
+            Event::Blocks { peer, blocks } => self.on_blocks(turn, peer, blocks)?,
+            Event::Progress { peer } => self.sync.on_progress(now.mono, peer),
+            Event::Missing { peer, last } => self.sync.on_missing(turn, peer, last),
+            Event::NewBlock { peer, block } => self.on_new_block(turn, peer, block)?,
+            Event::GetPeers { peer } => self.on_get_peers(turn, peer),
+            // Asked for once per connection, so no peer can pour addresses into the book.
+            Event::Peers { peer, addresses } => {
+                if let Some(known) = turn.peers.get(peer) {
+                    self.book.learn(known.address.ip(), &addresses);
+                }
+            }
+            Event::Mined { block } => self.on_mined(turn, *block)?,
+            // What was appended before this may now be told to people.
+            Event::Durable { upto } => self.durability.on_durable(turn.chain, upto, turn.out),
+            Event::Checkpointed { tip } => self.durability.on_checkpointed(tip),
+        }
+        Ok(())
+    }
+
+    // --- what happens ---
+
+    fn on_tick(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let now = turn.now;
+        self.sync.on_tick(turn);
+        self.streams.on_tick(turn);
+        for peer in turn.peers.on_tick(now.mono, &mut self.rng, turn.out) {
+            turn.hang_up(peer, Reason::PongTimeout { limit_ms: peers::PONG_MS });
+        }
+        for ip in turn.peers.lift_bans(now.wall) {
+            turn.out.push(Effect::Refuse { ip, until: None });
+        }
+        self.dialer.on_tick(now.mono, turn.peers, &self.book, &mut self.rng, turn.out);
+        if self.room != Room::Enough && now.mono.since(self.room_asked_at) >= ROOM_MS {
+            self.room_asked_at = now.mono;
+            turn.chain.store_mut().refresh_room()?;
+        }
+        if now.mono.since(self.saved_at) >= SAVE_MS {
+            self.saved_at = now.mono;
+            self.save(turn.chain, turn.out);
+        }
+        Ok(())
+    }
+
+    /// A session has ended its connection over a block: if it was one that we had asked for, so that its
+    /// header is right in its place, its body breaks a rule for good (RULES 14).
+    fn judge_last_words(&mut self, turn: &mut Turn, reason: &Reason) {
+        let Reason::Rejected { id, reject } = reason else { return };
+        if reject.blame() == Blame::Block && turn.chain.headers().position(id).is_some() {
+            turn.chain.condemn(*id);
+            turn.tell(Report::Refused { id: *id, why: reject.to_string() });
+            self.sync.start_over();
+        }
+    }
+
+    fn on_blocks(&mut self, turn: &mut Turn, peer: PeerId, blocks: Vec<CheckedBlock>) -> Result<(), StoreError> {
+        if self.room != Room::Enough {
+            // They are asked for again when there is room on the disk.
+            self.sync.passed_over(peer, blocks.len());
+            return Ok(());
+        }
+        if let Some(early) = self.sync.on_blocks(turn, peer, blocks)? {
+            self.streams.remember_early(turn, early);
+        }
+        Ok(())
+    }
+
+    /// Small files that have changed. A block that is condemned between two looks and forgotten in a crash
+    /// is refused once more, and no harm done.
+    fn save(&mut self, chain: &mut Chain, out: &mut Vec<Effect>) {
+        if let Some(bytes) = chain.condemned_to_save() {
+            out.push(Effect::Save { file: condemned::FILE, bytes });
+        }
+        if let Some(bytes) = self.book.to_save() {
+            out.push(Effect::Save { file: addresses::FILE, bytes });
+        }
+    }
+
+    fn on_connected(
+        &mut self,
+        turn: &mut Turn,
+        (peer, direction, address, target): (PeerId, Direction, SocketAddr, Option<Target>),
+        hello: &Hello,
+    ) -> Result<(), StoreError> {
+        if let Some(target) = &target {
+            self.dialer.connected(target, hello.nonce);
+            self.book.talked(turn.now, address);
+        } else if hello.listen_port != 0 {
+            let listens = SocketAddr::new(address.ip(), hello.listen_port);
+            self.book.learn(address.ip(), &[PeerAddress::from(listens)]);
+        }
+        let newcomer = Newcomer { peer, direction, address, target, hello };
+        let surplus = turn.peers.add(turn.now.mono, self.config.nonce, newcomer, &mut self.rng);
+        let (agent, height, peers) = (shown(&hello.agent), hello.height, turn.peers.len());
+        turn.tell(Report::Connected { peer, direction, address, agent, height, peers });
+        if let Some(surplus) = surplus {
+            turn.hang_up(surplus, Reason::Duplicate);
+            if surplus == peer {
+                return Ok(());
+            }
+        }
+        warn_of_other_rules(turn, peer, &hello.activations);
+        if direction == Direction::Outbound {
+            turn.ask(peer, Asked::Peers, Message::GetPeers);
+        }
+        // A block may have come between our hello and now.
+        if hello.work < turn.chain.tip().work {
+            self.relay.announce(turn, &[peer])?;
+        }
+        Ok(())
+    }
+
+    /// Once per connection: who asks again learns nothing more, and is not cut for asking.
+    fn on_get_peers(&mut self, turn: &mut Turn, peer: PeerId) {
+        let Some(known) = turn.peers.get_mut(peer) else { return };
+        let again = std::mem::replace(&mut known.had_addresses, true);
+        let ip = known.address.ip();
+        let sample = if again { List::default() } else { self.book.sample(&mut self.rng, ip) };
+        turn.send(peer, Message::Peers(sample));
+    }
+
+    fn on_new_block(&mut self, turn: &mut Turn, peer: PeerId, block: Announced) -> Result<(), StoreError> {
+        let header = block.header();
+        let (id, prev) = (header.id(), header.header().prev);
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.has(id);
+        }
+        if turn.chain.has_body(&id)? || self.room != Room::Enough {
+            return Ok(());
+        }
+        if let Some(&id) = [id, prev].iter().find(|id| turn.chain.is_condemned(id)) {
+            turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id } });
+            return Ok(());
+        }
+        let Some(parent) = turn.chain.position(&prev)? else {
+            // It is ahead of us, or on another branch: its headers will tell.
+            self.streams.follow(peer);
+            return Ok(());
+        };
+        let position = match parent.child(turn.chain.params(), &header, turn.now.wall) {
+            Ok(position) => position,
+            Err(reject) if reject.blame() == Blame::Nobody => {
+                turn.note(Level::Info, format!("block {id:.12} of {peer} is not taken now: {reject}"));
+                self.streams.remember_early(turn, Early { peer, id, time: header.header().time });
+                return Ok(());
+            }
+            Err(reject) => {
+                // Only what cost its maker work may take a place among the condemned.
+                if header.header().difficulty == parent.difficulty_due(turn.chain.params()) {
+                    turn.chain.condemn(id);
+                }
+                turn.tell(Report::Refused { id, why: reject.to_string() });
+                turn.hang_up(peer, Reason::Rejected { id, reject });
+                return Ok(());
+            }
+        };
+        if let Some(known) = turn.peers.get_mut(peer) {
+            known.work = known.work.max(position.work);
+            known.height = known.height.max(position.height);
+        }
+        match block {
+            Announced::Whole(block) if turn.chain.has_body(&prev)? => {
+                // Its rules were checked above; refused it can only be as one too many of its height.
+                let first = turn.chain.store().records();
+                turn.chain.accept(turn.now.wall, vec![*block], false)?;
+                self.sync.brought(turn, peer, first);
+            }
+            // Its body is fetched, with those of the headers below it.
+            _ if position.work > turn.chain.tip().work => {
+                if turn.chain.insert_header(header, position, false)
+                    && let Some(known) = turn.peers.get_mut(peer)
+                {
+                    known.vouch(id);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_mined(&mut self, turn: &mut Turn, block: CheckedBlock) -> Result<(), StoreError> {
+        let id = block.id();
+        let acceptance = turn.chain.accept(turn.now.wall, vec![block], false)?;
+        match acceptance.refused.first() {
+            None => {
+                if let Some(meta) = turn.chain.store().find_meta(&id)? {
+                    self.durability.on_mined(&meta);
+                }
+            }
+            // Somebody else's block came first.
+            Some((_, Refusal::Weak | Refusal::Known)) => {}
+            Some((_, refusal)) => {
+                turn.note(Level::Warn, format!("block {id:.12} of our own was refused: {refusal:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    // --- what follows from every event ---
+
+    /// Goes on towards the heaviest branch, for one turn's bytes.
+    fn walk(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        match turn.chain.advance()? {
+            Step::Still | Step::More => {}
+            Step::NewTip { undone } => {
+                self.durability.on_tip(*turn.chain.tip());
+                if turn.chain.headers().has_outgrown(turn.chain.tip().work) {
+                    self.prune_headers(turn, false);
+                }
+                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono))?;
+            }
+            Step::Failed { id, record, reject } => {
+                turn.tell(Report::Refused { id, why: reject.to_string() });
+                self.sync.start_over();
+                if let Some(peer) = self.sync.deliverer(record) {
+                    turn.hang_up(peer, Reason::Rejected { id, reject });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets header-only branches that nobody here has; when room is short, also those that only slow
+    /// peers have.
+    fn prune_headers(&self, turn: &mut Turn, room_is_short: bool) {
+        let trusted = turn.peers.iter().filter(|(id, _)| !(room_is_short && self.sync.is_slow(turn.now.mono, *id)));
+        let leaves: Vec<Hash> = trusted.flat_map(|(_, peer)| peer.leaves()).chain(self.streams.ends()).collect();
+        turn.chain.keep_headers(leaves.into_iter());
+    }
+
+    /// Asks for whatever can be asked for now: of peers, of the disk, of the miner.
+    fn pump(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let room = turn.chain.store_mut().room()?;
+        if (room == Room::Enough) != (self.room == Room::Enough) {
+            turn.tell(Report::Room { room });
+        }
+        self.room = room;
+        let lost = std::mem::take(turn.lost);
+        if !lost.is_empty() {
+            lost.iter().filter_map(|peer| peer.target.as_ref()).for_each(|to| self.dialer.lost(turn.now.mono, to));
+            self.sync.forget_gone(turn);
+            self.streams.forget_gone(turn);
+            self.prune_headers(turn, false);
+        }
+        if turn.chain.headers().room() < HEADERS_MAX {
+            self.prune_headers(turn, true);
+        }
+        if room == Room::Enough {
+            self.streams.pump(turn)?;
+            self.sync.pump(turn);
+        }
+        let catching_up = self.sync.is_catching_up(turn.now.mono);
+        self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
+        let mines = room == Room::Enough && !catching_up && turn.chain.rests() && self.dialer.has_looked();
+        self.relay.pump_miner(turn, self.config.payout.filter(|_| mines));
+        Ok(())
+    }
+}
+
+/// Says in time that a peer will follow other rules than we (RULES 10).
+fn warn_of_other_rules(turn: &mut Turn, peer: PeerId, theirs: &[Activation]) {
+    let params = Arc::clone(turn.chain.params());
+    let ours = &params.spec().activations;
+    let differ = theirs.iter().any(|theirs| ours.get(&theirs.rules) != Some(&theirs.height));
+    if differ || theirs.len() != ours.len() {
+        let theirs: Vec<_> = theirs.iter().map(|a| format!("{} from {}", a.rules, a.height)).collect();
+        let ours: Vec<_> = ours.iter().map(|(rules, height)| format!("{rules} from {height}")).collect();
+        let text = format!(
+            "{peer} has other rules ahead than we: rules {} there, rules {} here; one of the two needs the other's network file",
+            theirs.join(", "),
+            ours.join(", "),
+        );
+        turn.note(Level::Warn, text);
+    }
+}
