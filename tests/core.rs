@@ -336,3 +336,31 @@ fn plan_changes_do_not_overstep_the_request_limit() {
     }
     // The world itself holds every server to four open requests: it panics at the fifth.
 }
+
+/// Goal: a branch that fills the header tree and that nobody can deliver does not keep an honest one out.
+/// Method: a puppet shows 20,000 headers and has none of their bodies; an honest peer has 3,000 blocks.
+#[test]
+fn undeliverable_branch_that_fills_the_tree_is_given_up() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.mine(2, 3_000);
+    world.connect(1, 0);
+    world.mute(1, 0);
+    world.mute(0, 1);
+    let peer = world.peer_of(0, 1);
+    let branch = world.forge_branch(1, 20_000, 0);
+    let sketch = world.sketch_of(branch.last().expect("many"));
+    world.step(0, Event::NewBlock { peer, block: sketch });
+    for message in branch.chunks(2_000) {
+        let headers = message.iter().map(CheckedBlock::checked_header).collect();
+        world.step(0, Event::Headers { peer, headers });
+    }
+    let first = world.members[0].node.chain().headers().len();
+    assert_eq!(first, 20_000);
+    world.connect(0, 2);
+    for last in world.asked_of(0, 1) {
+        world.step(0, Event::Missing { peer, last });
+    }
+    world.settle();
+    world.pass(10_000);
+    assert_eq!(world.tip(0), world.tip(2));
+}

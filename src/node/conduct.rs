@@ -325,8 +325,10 @@ impl Conduct {
 
     /// Forgets header-only branches that nobody here has; when room is short, also those that only slow
     /// peers have.
-    fn prune_headers(&self, turn: &mut Turn, room_is_short: bool) {
-        let trusted = turn.peers.iter().filter(|(id, _)| !(room_is_short && self.sync.is_slow(turn.now.mono, *id)));
+    fn prune_headers(&mut self, turn: &mut Turn, room_is_short: bool) {
+        let is_out = |id: PeerId| room_is_short && self.sync.is_slow(turn.now.mono, id);
+        self.streams.give_up(is_out);
+        let trusted = turn.peers.iter().filter(|(id, _)| !is_out(*id));
         let leaves: Vec<Hash> = trusted.flat_map(|(_, peer)| peer.leaves()).chain(self.streams.ends()).collect();
         turn.chain.keep_headers(leaves.into_iter());
     }
@@ -349,7 +351,8 @@ impl Conduct {
             self.prune_headers(turn, true);
         }
         if room == Room::Enough {
-            self.streams.pump(turn)?;
+            let now = turn.now.mono;
+            self.streams.pump(turn, |peer| self.sync.is_slow(now, peer))?;
             self.sync.pump(turn);
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);

@@ -74,16 +74,16 @@ impl Peer {
 
     /// It has shown the headers up to this one, so it says that it has their bodies.
     pub fn vouch(&mut self, leaf: Hash) {
-        self.disown(&leaf);
+        self.leaves.retain(|known| *known != leaf);
         self.leaves.push_back(leaf);
         if self.leaves.len() > LEAVES_MAX {
             self.leaves.pop_front();
         }
     }
 
-    /// It does not have this after all.
-    pub fn disown(&mut self, leaf: &Hash) {
-        self.leaves.retain(|known| known != leaf);
+    /// It does not have what it has shown.
+    pub fn disown_all(&mut self) {
+        self.leaves.clear();
     }
 
     /// The ends of the branches that it has shown, the newest last.

@@ -161,6 +161,11 @@ impl Streams {
         }
     }
 
+    /// Gives up the streams of these peers; they begin anew some other time.
+    pub fn give_up(&mut self, of: impl Fn(PeerId) -> bool) {
+        self.of_peers.retain(|peer, _| !of(*peer));
+    }
+
     /// Headers from which streams go on: not to be forgotten.
     pub fn ends(&self) -> impl Iterator<Item = Hash> {
         self.of_peers.values().filter_map(|stream| stream.from)
@@ -416,8 +421,9 @@ impl Streams {
     }
 
     /// Asks for whatever can be asked for now.
-    pub fn pump(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        self.lead(turn);
+    /// Peers that let us wait with bodies are not followed for now.
+    pub fn pump(&mut self, turn: &mut Turn, is_slow: impl Fn(PeerId) -> bool) -> Result<(), StoreError> {
+        self.lead(turn, is_slow);
         let weighing_allowed = turn.now.mono.since(self.weighed.0) >= 1_000 || self.weighed.1 < WEIGHED_PER_S;
         for (&peer, stream) in &mut self.of_peers {
             let ready = match stream.stage {
@@ -443,7 +449,7 @@ impl Streams {
 
     /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
     /// would tell the same; a branch that is only being weighed does not keep others from being heard.
-    fn lead(&mut self, turn: &Turn) {
+    fn lead(&mut self, turn: &Turn, is_slow: impl Fn(PeerId) -> bool) {
         let now = turn.now.mono;
         // Nor does one that lets us wait.
         let leads = |stream: &Stream| {
@@ -454,8 +460,10 @@ impl Streams {
             return;
         }
         let known = turn.chain.known_work();
-        let free =
-            |id: &PeerId| !self.of_peers.contains_key(id) && self.paused.get(id).is_none_or(|until| *until <= now);
+        let free = |id: &PeerId| {
+            let is_paused = self.paused.get(id).is_some_and(|until| *until > now);
+            !self.of_peers.contains_key(id) && !is_paused && !is_slow(*id)
+        };
         // Who has shown a branch that is being fetched need not show it again.
         let shown = |peer: &Peer| peer.leaves().any(|leaf| turn.chain.headers().is_worth(&leaf, known).is_some());
         let ahead = turn.peers.iter().filter(|(id, peer)| peer.work > known && free(id) && !shown(peer));

@@ -305,8 +305,11 @@ impl Sync {
         let Some(goal) = self.goal.filter(|_| self.runs.iter().any(is_current)) else { return };
         source.lacks = Some(goal.id);
         self.release(peer);
-        if let Some(known) = turn.peers.get_mut(peer) {
-            known.disown(&goal.id);
+        // Who has shown a branch and does not have it is not believed so soon again.
+        let Some(known) = turn.peers.get_mut(peer) else { return };
+        if known.leaves().any(|leaf| leaf == goal.id) {
+            known.disown_all();
+            self.slow_down(turn.now.mono, peer);
         }
     }
 

@@ -11,14 +11,14 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::checkpoint;
 use spindle::blockchain::template::template;
-use spindle::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
-use spindle::node::message::Message;
+use spindle::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
+use spindle::node::message::{Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::node::serve::{Request, Server};
 use spindle::node::session::{Output, Session, SessionConfig};
 use spindle::node::{Node, NodeConfig};
-use spindle::primitives::codec::List;
+use spindle::primitives::codec::{self, List};
 use spindle::primitives::frame::{FrameHeader, HEADER_BYTES};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
@@ -60,6 +60,8 @@ struct End {
     sent_at: Mono,
     /// Requests that came in here and whose answers have not arrived at the other end.
     open_requests: usize,
+    /// Ends of runs that were asked for through here.
+    asked_runs: Vec<Hash>,
     sent_bytes: usize,
 }
 
@@ -160,6 +162,7 @@ impl World {
                 held: VecDeque::new(),
                 sent_at: self.now.mono,
                 open_requests: 0,
+                asked_runs: Vec::new(),
                 sent_bytes: 0,
             });
         }
@@ -324,6 +327,21 @@ impl World {
         }
     }
 
+    /// A block as somebody announces it who keeps the body back.
+    pub(crate) fn sketch_of(&self, block: &CheckedBlock) -> Announced {
+        let decoded: Block = codec::decode(block.bytes()).expect("a block");
+        let (header, coinbase) = (decoded.header, decoded.coinbase);
+        let news = NewBlock { header, coinbase, short_ids: List::first_of(vec![[1; 6]]) };
+        Announced::Sketch(block.checked_header(), Box::new(news))
+    }
+
+    /// The ends of the runs that `who` has asked `other` for.
+    pub(crate) fn asked_of(&self, who: Who, other: Who) -> Vec<Hash> {
+        let ends = self.ends.iter().enumerate();
+        let here = ends.filter(|(n, end)| end.who == who && self.ends[n ^ 1].who == other && end.open);
+        here.flat_map(|(_, end)| end.asked_runs.iter().copied()).collect()
+    }
+
     /// Keeps frames back that go out one by one.
     fn hold(&mut self, end: usize, mut frames: &[u8]) {
         while let Some(header) = frames.first_chunk().and_then(FrameHeader::from_bytes) {
@@ -420,6 +438,9 @@ impl World {
     fn send(&mut self, who: Who, peer: PeerId, asked: Option<Asked>, message: &Message) {
         let Some(end) = self.end_of(who, peer) else { return };
         if let Some(asked) = asked {
+            if let Asked::Blocks(ids) = &asked {
+                self.ends[end].asked_runs.extend(ids.last());
+            }
             self.ends[end].session.note(asked);
         }
         self.transmit(end, message.to_frame());
