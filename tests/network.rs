@@ -515,14 +515,16 @@ fn failed_dials_are_told() {
 }
 
 /// Goal: a peer that asks for 1,000 large blocks and never reads is cut by the deadline of a write.
-/// Method: 330 KiB a block, so that no system's socket buffers swallow them all; a write may take 500 ms.
+/// Method: 330 KiB a block, so that no system's socket buffers swallow them all; a write may take 500 ms,
+/// and in proportion to the usual 20 s a little more for its bytes.
 #[test]
 fn a_peer_that_never_reads_is_cut() {
     let _turn = turn();
     let mut owner = Owner::new(&Setup { write_ms: 500, blocks: 60, block_outputs: 8_192, ..SETUP });
     let (mut peer, _) = owner.client();
     peer.say(&Message::GetBlocks { last: owner.reader.tip().id, count: 60 });
-    assert_eq!(owner.closed(), Reason::WriteTimeout { limit_ms: 500 });
+    let Reason::WriteTimeout { limit_ms } = owner.closed() else { panic!("another reason") };
+    assert!((501..=1_000).contains(&limit_ms), "{limit_ms} ms");
     wait_for_peer_threads(1);
     owner.stop();
 }

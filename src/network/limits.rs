@@ -82,7 +82,8 @@ pub fn inbox_capacity(peers: usize) -> usize {
 
 /// A connection that does not come about is given up after this.
 pub const CONNECT_MS: u64 = 3_000;
-/// One write to a socket (at most [`SERVED_BYTES`]) must be through by then.
+/// One write to a socket must be through by then, and gets a second more for each 16 KiB: a link of
+/// 16 KiB/s is enough.
 pub const WRITE_MS: u64 = 20_000;
 /// After a hang-up what waits may still go out for so long.
 pub const FAREWELL_MS: u64 = 1_000;

@@ -51,7 +51,8 @@ pub struct P2PConfig {
     pub node: NodeConfig,
     /// Connections from others.
     pub max_inbound: usize,
-    /// What one write may take; [`limits::WRITE_MS`](crate::network::limits::WRITE_MS).
+    /// What one write may take, before what its bytes add;
+    /// [`limits::WRITE_MS`](crate::network::limits::WRITE_MS).
     pub write_ms: u64,
     /// The node's clocks.
     pub clock: Clock,
