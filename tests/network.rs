@@ -514,6 +514,23 @@ fn failed_dials_are_told() {
     owner.stop();
 }
 
+/// Goal: blocks larger than a chunk leave in pieces and arrive whole. Method: five of 330 KiB, compared
+/// with the file.
+#[test]
+fn large_blocks_arrive_whole() {
+    let _turn = turn();
+    let mut owner = Owner::new(&Setup { blocks: 5, block_outputs: 8_192, ..SETUP });
+    let (mut peer, _) = owner.client();
+    peer.say(&Message::GetBlocks { last: owner.reader.tip().id, count: 5 });
+    for number in 1..=5 {
+        let (kind, payload) = peer.frame().expect("a block");
+        let meta = owner.reader.metas(RecordNo(number), 1).expect("memory")[0];
+        assert!(kind == Kind::Blocks as u8 && payload.len() > 256 << 10 && payload.len() == meta.size_bytes as usize);
+        assert_eq!(Hash::sha256d(&payload[..100]), meta.id);
+    }
+    owner.stop();
+}
+
 /// Goal: a peer that asks for 1,000 large blocks and never reads is cut by the deadline of a write.
 /// Method: 330 KiB a block, so that no system's socket buffers swallow them all; a write may take 500 ms,
 /// and in proportion to the usual 20 s a little more for its bytes.

@@ -82,9 +82,13 @@ impl Connection {
     /// never repeated.
     ///
     /// Once the connection is ending, there is only the time of the farewell.
-    pub(crate) fn write_all(&self, mut bytes: &[u8], limit_ms: u64) -> Result<(), Reason> {
+    pub(crate) fn write_all(&self, bytes: &[u8], limit_ms: u64) -> Result<(), Reason> {
         let limit_ms = write_limit_ms(limit_ms, bytes.len());
-        let until = Instant::now() + Duration::from_millis(limit_ms);
+        self.write_until(bytes, Instant::now() + Duration::from_millis(limit_ms), limit_ms)
+    }
+
+    /// The same for a part of something that has until then, `limit_ms` in all.
+    pub(crate) fn write_until(&self, mut bytes: &[u8], until: Instant, limit_ms: u64) -> Result<(), Reason> {
         while !bytes.is_empty() {
             match (&self.stream).write(bytes) {
                 Ok(0) => return Err(Reason::Closed),

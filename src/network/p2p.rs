@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use crate::blockchain::storage::ReadHandle;
 use crate::network::budget::{Budget, Portion};
 use crate::network::connection::Connection;
-use crate::network::limits::{BULK_BYTES, DIALS_MAX};
+use crate::network::limits::{BULK_BYTES, DIALS_MAX, READING_MAX, SERVED_BYTES};
 use crate::network::outbox::{Frame, Outbox};
 use crate::network::registry::{Place, Registry};
 use crate::network::{dial, listen};
@@ -135,7 +135,10 @@ pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) clock: Clock,
     pub(crate) registry: Arc<Registry>,
+    /// For decoding large frames.
     pub(crate) budget: Arc<Budget>,
+    /// For reading blocks that are served.
+    pub(crate) reading: Arc<Budget>,
     pub(crate) write_ms: u64,
     /// Look-ups of names under way.
     pub(crate) lookups: Arc<AtomicUsize>,
@@ -149,6 +152,13 @@ impl Hub {
     /// What we say of ourselves at this moment.
     pub(crate) fn hello(&self) -> Hello {
         self.node.hello(&self.reader)
+    }
+
+    /// Ends every connection and every wait for a budget, and lets nobody in any more.
+    fn stop(&self) {
+        self.registry.stop();
+        self.budget.close();
+        self.reading.close();
     }
 
     /// For the owner; never waits, because the inbox has room for all that places allow.
@@ -194,6 +204,7 @@ impl P2PNode {
             clock: config.clock,
             registry: Registry::new(config.max_inbound),
             budget: Budget::new(BULK_BYTES),
+            reading: Budget::new(READING_MAX * SERVED_BYTES),
             write_ms: config.write_ms,
             lookups: Arc::default(),
             complaints: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
@@ -218,10 +229,9 @@ impl P2PNode {
         // A second name of the same socket, kept only to be dropped: stopping takes a descriptor, and
         // a flood may have taken all others.
         let spare = self.listener.try_clone()?;
-        let hub = Arc::clone(&self.hub);
-        let listen = spawn("listen", STACK_SMALL_BYTES, move || listen::run(&hub, &listener))?;
-        let (registry, budget) = (Arc::clone(&self.hub.registry), Arc::clone(&self.hub.budget));
-        Ok(P2PThreads { registry, budget, address: self.address, spare, listen })
+        let (hub, heard) = (Arc::clone(&self.hub), Arc::clone(&self.hub));
+        let listen = spawn("listen", STACK_SMALL_BYTES, move || listen::run(&heard, &listener))?;
+        Ok(P2PThreads { hub, address: self.address, running: Some((spare, listen)) })
     }
 
     /// Where others can connect.
@@ -329,8 +339,7 @@ impl P2PNode {
     /// Ends everything: every socket, every channel. Waits for nothing; joining is for
     /// [`P2PThreads::stop`].
     pub fn close(mut self) {
-        self.hub.registry.stop();
-        self.hub.budget.close();
+        self.hub.stop();
         for link in self.links.values_mut() {
             link.end(Reason::Stopping);
         }
@@ -344,25 +353,30 @@ impl P2PNode {
     }
 }
 
-/// The network's threads, in the hands of whoever started them.
+/// The network's threads, in the hands of whoever started them; dropping it ends and joins them.
 #[derive(Debug)]
 pub struct P2PThreads {
-    registry: Arc<Registry>,
-    budget: Arc<Budget>,
+    hub: Arc<Hub>,
     address: SocketAddr,
-    spare: TcpListener,
-    listen: JoinHandle<()>,
+    /// The spare descriptor and the listener's thread, until they are ended.
+    running: Option<(TcpListener, JoinHandle<()>)>,
 }
 
 impl P2PThreads {
     /// Ends every connection and joins every thread: within the time of a farewell, or of a connect
     /// that is under way. The owner has dropped its links by now.
     pub fn stop(self) {
-        self.registry.stop();
-        self.budget.close();
-        drop(self.spare);
+        drop(self);
+    }
+}
+
+impl Drop for P2PThreads {
+    fn drop(&mut self) {
+        let Some((spare, listen)) = self.running.take() else { return };
+        self.hub.stop();
+        drop(spare);
         listen::wake(self.address);
-        self.listen.join().expect("the spawn helper catches panics");
-        self.registry.join();
+        listen.join().expect("the spawn helper catches panics");
+        self.hub.registry.join();
     }
 }
