@@ -54,6 +54,14 @@ struct Shared {
     failure: Mutex<Option<StoreError>>,
 }
 
+impl Shared {
+    /// Nothing more will be laid on the desk.
+    fn close(&self) {
+        self.desk.lock().closed.get_or_insert_with(Instant::now);
+        self.changed.notify_one();
+    }
+}
+
 /// The owner's side; dropping it ends the thread once all is done.
 #[derive(Debug)]
 pub(crate) struct DiskDesk(Arc<Shared>);
@@ -82,15 +90,15 @@ impl DiskDesk {
 
 impl Drop for DiskDesk {
     fn drop(&mut self) {
-        self.put(|desk| desk.closed = Some(Instant::now()));
+        self.0.close();
     }
 }
 
-/// The thread, in the hands of whoever started it.
+/// The thread, in the hands of whoever started it; dropping it takes no more jobs and waits for the last.
 #[derive(Debug)]
 pub(crate) struct DiskThread {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl DiskThread {
@@ -105,13 +113,23 @@ impl DiskThread {
         let (clock, warned) = (Clock::start(), Chatter::new(WARNINGS_PER_MINUTE));
         let mut work = Work { shared: Arc::clone(&shared), disk, syncer, identity, control, clock, warned };
         let thread = spawn("disk", STACK_LARGE_BYTES, move || work.run())?;
-        Ok((Self { shared: Arc::clone(&shared), thread }, DiskDesk(shared)))
+        Ok((Self { shared: Arc::clone(&shared), thread: Some(thread) }, DiskDesk(shared)))
     }
 
     /// Waits until everything is done; after the desk is dropped. Gives the failure if there was one.
     pub(crate) fn join(self) -> Result<(), StoreError> {
-        self.thread.join().expect("the spawn helper catches panics");
-        self.shared.failure.lock().take().map_or(Ok(()), Err)
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.failure.lock().take().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the spawn helper catches panics");
+        }
     }
 }
 
