@@ -431,7 +431,8 @@ fn each_peer_is_closed_once_with_the_first_reason() {
     owner.stop();
 }
 
-/// Goal: two nodes shake hands, and questions bring answers: headers, blocks, "missing". Method: one
+/// Goal: two nodes shake hands, and questions bring answers: headers, blocks, "missing"; each message is
+/// in the log of either side. Method: one
 /// dials the other by name; three blocks are there.
 #[test]
 fn questions_are_answered_from_the_file() {
@@ -463,6 +464,10 @@ fn questions_are_answered_from_the_file() {
     let strange = Hash([8; 32]);
     asker.node.ask(peer, Asked::Blocks(vec![strange]), &Message::GetBlocks { last: strange, count: 1 });
     assert_eq!(asker.next(), Event::Missing { peer, last: strange });
+    for message in ["GetHeaders", "Headers, ", "GetBlocks", "Blocks, ", "Missing"] {
+        logged("to peer", message);
+        logged("from peer", message);
+    }
     asker.stop();
     assert_eq!(server.closed(), Reason::Bye("this node is stopping".into()));
     server.stop();

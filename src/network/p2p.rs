@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
-use crate::blockchain::storage::ReadHandle;
+use crate::blockchain::storage::{ReadHandle, StoreError};
 use crate::network::budget::{Budget, Portion};
 use crate::network::connection::Connection;
 use crate::network::limits::{BULK_BYTES, DIALS_MAX, READING_MAX, SERVED_BYTES};
@@ -27,7 +27,7 @@ use crate::network::registry::{Place, Registry};
 use crate::network::{dial, listen};
 use crate::node::NodeConfig;
 use crate::node::event::{Asked, Event, PeerId, Target};
-use crate::node::message::{Hello, Message, NewBlock};
+use crate::node::message::{Hello, Kind, Message, NewBlock};
 use crate::node::reason::Reason;
 use crate::node::serve::Server;
 use crate::node::session::SessionConfig;
@@ -143,6 +143,8 @@ pub(crate) struct Hub {
     /// Look-ups of names under way.
     pub(crate) lookups: Arc<AtomicUsize>,
     complaints: Mutex<Chatter<Discriminant<Reason>>>,
+    /// About our own file, but as often as strangers ask for what is bad in it.
+    unreadable: Mutex<Chatter<()>>,
     inbox: Sender<Input>,
     reader: ReadHandle,
     node: NodeConfig,
@@ -173,6 +175,15 @@ impl Hub {
             _ if *reason == Reason::Stopping => {}
             Some(0) => log::info!("{address} sent away: {reason}"),
             Some(more) => log::info!("{address} sent away: {reason} (and {more} others for a like reason)"),
+            None => {}
+        }
+    }
+
+    /// A line about what a peer asked for and our own file does not give.
+    pub(crate) fn cannot_serve(&self, peer: PeerId, error: &StoreError) {
+        match self.unreadable.lock().admit((), self.clock.now().mono) {
+            Some(0) => log::warn!("cannot serve {peer}: {error}"),
+            Some(more) => log::warn!("cannot serve {peer}: {error} (and {more} lines like it were left out)"),
             None => {}
         }
     }
@@ -208,6 +219,7 @@ impl P2PNode {
             write_ms: config.write_ms,
             lookups: Arc::default(),
             complaints: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
+            unreadable: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
             inbox,
             reader: config.reader,
             node: config.node,
@@ -284,7 +296,7 @@ impl P2PNode {
 
     /// Queues a message; a peer without room for it is hung up on, for a reply is never dropped.
     pub fn send(&mut self, peer: PeerId, message: &Message) {
-        log::trace!("to {peer}: {:?}", message.kind());
+        log::debug!("to {peer}: {:?}", message.kind());
         self.push(peer, Frame::from(message.to_frame()));
     }
 
@@ -303,10 +315,11 @@ impl P2PNode {
     pub fn broadcast_block(&mut self, peers: &[PeerId], block: &NewBlock) {
         let frame = Frame::from(Message::NewBlock(Box::new(block.clone())).to_frame());
         for peer in peers {
-            if let Some(open) = self.links.get(peer).and_then(|link| link.open.as_ref())
-                && open.outbox.push(Arc::clone(&frame)).is_err()
-            {
-                log::debug!("{peer} has no room for the news of block {:.12}", block.header.id());
+            let Some(open) = self.links.get(peer).and_then(|link| link.open.as_ref()) else { continue };
+            let (kind, id) = (Kind::NewBlock, block.header.id());
+            match open.outbox.push(Arc::clone(&frame)) {
+                Ok(()) => log::debug!("to {peer}: {kind:?} {id:.12}"),
+                Err(_) => log::debug!("{peer} has no room for the news of block {id:.12}"),
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::network::p2p::{Hub, Input, Link};
 use crate::network::registry::Place;
 use crate::network::writer::Writer;
 use crate::node::event::{Asked, Direction, Event, PeerId, Target};
-use crate::node::message::{Hello, Message};
+use crate::node::message::{Hello, Kind, Message};
 use crate::node::reason::Reason;
 use crate::node::serve::Request;
 use crate::node::session::{HANDSHAKE_MS, Output, Session};
@@ -217,6 +217,7 @@ impl Reader {
 
     /// Gives the owner an event, for a credit; one that came with a portion has its credit already.
     fn tell(&mut self, channels: &Channels, event: Event, portion: Option<Portion>) -> Result<(), Reason> {
+        log::debug!("from {}: {}", self.peer(), name_of(&event));
         if portion.is_none() {
             self.take_credit(channels)?;
         }
@@ -226,6 +227,11 @@ impl Reader {
 
     /// Passes a question on to the writer, and never waits for it.
     fn serve(&self, channels: &Channels, request: Request) -> Result<(), Reason> {
+        let kind = match request {
+            Request::Headers { .. } => Kind::GetHeaders,
+            Request::Blocks { .. } => Kind::GetBlocks,
+        };
+        log::debug!("from {}: {kind:?}", self.peer());
         channels.requests.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => Reason::TooManyRequests { limit: REQUESTS_MAX },
             TrySendError::Disconnected(_) => self.connection.reason(),
@@ -246,4 +252,22 @@ impl Reader {
         self.session.filled(count);
         Ok(())
     }
+}
+
+/// The message behind an event, for the log.
+fn name_of(event: &Event) -> String {
+    let kind = match event {
+        Event::Ping { .. } => Kind::Ping,
+        Event::Pong { .. } => Kind::Pong,
+        Event::Headers { headers, .. } => return format!("{:?}, {} of them", Kind::Headers, headers.len()),
+        Event::Blocks { blocks, .. } => return format!("{:?}, {} of them", Kind::Blocks, blocks.len()),
+        Event::Progress { .. } => return "a part of a large frame".into(),
+        Event::Missing { last, .. } => return format!("{:?} {last:.12}", Kind::Missing),
+        Event::NewBlock { block, .. } => return format!("{:?} {:.12}", Kind::NewBlock, block.header().id()),
+        Event::GetPeers { .. } => Kind::GetPeers,
+        Event::Peers { .. } => Kind::Peers,
+        // A session gives nothing else.
+        other => return format!("{other:?}"),
+    };
+    format!("{kind:?}")
 }

@@ -19,7 +19,7 @@ use crate::network::connection::{Connection, write_limit_ms};
 use crate::network::limits::SERVED_BYTES;
 use crate::network::outbox::{Frame, Outgoing};
 use crate::network::p2p::Hub;
-use crate::node::message::Message;
+use crate::node::message::{Kind, Message};
 use crate::node::reason::Reason;
 use crate::node::serve::{CHUNK_BYTES, Request, Run};
 use crate::primitives::frame::HEADER_BYTES;
@@ -94,6 +94,7 @@ impl Writer {
                 let portion = self.hub.reading.take(SERVED_BYTES).ok_or(Reason::Stopping)?;
                 let frame = self.hub.server.headers(&locator).map_err(|error| self.unreadable(&error))?;
                 drop(portion);
+                log::debug!("to {}: {:?}, {} bytes", self.connection.peer, Kind::Headers, frame.len());
                 self.put(&frame).map(|()| Then::GoOn)
             }
             Request::Blocks { last, count } => self.stream(last, count),
@@ -151,6 +152,7 @@ impl Writer {
     fn put_frames(&self, frames: Frames) -> Result<(), Reason> {
         let Frames { mut bytes, mut portion } = frames;
         let total_bytes = bytes.len();
+        log::debug!("to {}: {:?}, {total_bytes} bytes of them", self.connection.peer, Kind::Blocks);
         if total_bytes <= CHUNK_BYTES {
             drop(portion);
             return self.put(&bytes);
@@ -179,12 +181,13 @@ impl Writer {
     }
 
     fn missing(&self, last: Hash) -> Result<Then, Reason> {
+        log::debug!("to {}: {:?} {last:.12}", self.connection.peer, Kind::Missing);
         self.put(&Message::Missing(last).to_frame()).map(|()| Then::GoOn)
     }
 
     /// Our own file fails us: a person should know, and the peer should not get what nobody vouches for.
     fn unreadable(&self, error: &StoreError) -> Reason {
-        log::warn!("cannot serve {}: {error}", self.connection.peer);
+        self.hub.cannot_serve(self.connection.peer, error);
         Reason::Broken("what it asked for cannot be read here".into())
     }
 
