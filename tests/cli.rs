@@ -416,7 +416,10 @@ fn a_daemon_starts_says_what_it_is_and_stops() {
         let held = run(home.path(), words(&format!("daemon --network regtest --port {other_port} --data-dir d")));
         assert_eq!(held.status.code(), Some(1));
         assert!(stderr(&held).contains(&running.child.id().to_string()), "{}", stderr(&held));
-        let busy = run(home.path(), words(&format!("daemon --network regtest --port {port} --data-dir e --log error")));
+        assert!(running.line_with("listening on").contains(&port.to_string()));
+        let line = format!("daemon --network regtest --port {port} --data-dir e --mine --log error");
+        let busy = run(home.path(), words(&line));
+        assert!(!home.path().join("e").exists(), "a port in use is found out before anything is made");
         assert_eq!((busy.status.code(), stderr(&busy).lines().count()), (Some(1), 1), "{}", stderr(&busy));
         assert!(stderr(&busy).contains(&port.to_string()), "{}", stderr(&busy));
         assert_eq!(json_of(&run(home.path(), words("chain verify --data-dir d --json")))["height"], json!(20));
@@ -424,6 +427,29 @@ fn a_daemon_starts_says_what_it_is_and_stops() {
         assert_eq!(code, Some(0), "{signal}: {rest}");
         assert!(rest.contains("stopped at height 20"), "{rest}");
     }
+}
+
+/// Goal: a signal while the chain is being opened ends the process in order, and the chain opens again.
+/// Method: a chain without its index and checkpoint, so that opening reads and replays it all; the signal comes at the
+/// line before. It may also meet a node that is open already: that has to end as well.
+#[test]
+#[cfg(unix)]
+fn a_signal_while_the_chain_opens_is_honoured() {
+    let home = directory();
+    json_of(&run(home.path(), words("chain generate --blocks 5000 --data-dir d --json")));
+    for signal in ["-INT", "-TERM", "-TERM"] {
+        for cache in ["blocks.index", "ledger.checkpoint"] {
+            let _ = fs::remove_file(home.path().join("d").join(cache));
+        }
+        let line = format!("daemon --network regtest --port {} --data-dir d", free_port());
+        let mut running = Running::start(home.path(), &line);
+        running.line_with("data directory");
+        let (code, rest) = running.end(signal);
+        assert_eq!(code, Some(0), "{signal}: {rest}");
+        assert!(rest.contains("stopped"), "{rest}");
+        println!("{}", rest.lines().last().unwrap_or_default());
+    }
+    assert_eq!(json_of(&run(home.path(), words("chain verify --data-dir d --json")))["height"], json!(5_000));
 }
 
 /// Goal: two daemons, told nothing of each other but one address, come to one chain; the key file is made

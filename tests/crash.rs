@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use common::process::{Process, free_port};
+use common::process::{Process, free_port, spindle};
 use spindle::blockchain::params::{NetworkSpec, Params};
 use spindle::blockchain::storage::PersistentBlockchain;
+use spindle::node::rng::Rng;
 use spindle::primitives::hash::Hash;
 
 /// A network on which blocks come many a second at first.
@@ -67,5 +70,113 @@ fn fifty_kills_lose_nothing_that_was_durable() {
             );
         }
         known = latest;
+    }
+}
+
+/// Makes a regtest chain of so many blocks that pay this key; gives its tip.
+fn generate(data: &Path, blocks: u64, key: u64) -> Hash {
+    let key = common::secret(key).public().to_string();
+    let blocks = blocks.to_string();
+    let mut command = spindle();
+    command.args(["chain", "generate", "--blocks", &blocks, "--mine-to", &key, "--data-dir"]).arg(data);
+    let made = command.output().expect("the binary runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (store, _) = PersistentBlockchain::open_read_only(data, &Params::regtest(), &mut |_, _| {}).expect("it opens");
+    store.reader().tip().id
+}
+
+/// What is left of a killed node: every block that it ever called durable is in the file, at its height
+/// and whole. Gives the tip.
+fn look_at(data: &Path, durable: &BTreeSet<(u64, Hash)>, life: &str) -> Hash {
+    let (store, _) = PersistentBlockchain::open_read_only(data, &Params::regtest(), &mut |_, _| {}).expect("it opens");
+    for (height, id) in durable {
+        let meta = store.find_meta(id).expect("no damage").unwrap_or_else(|| panic!("{life}: {height} {id} is lost"));
+        assert_eq!(meta.header.height, *height, "{life}");
+        store.block(meta.record).expect("no damage");
+    }
+    store.reader().tip().id
+}
+
+/// The whole file, judged anew from genesis.
+fn verify(data: &Path) {
+    let verified = spindle().args(["chain", "verify", "--data-dir"]).arg(data).output().expect("the binary runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+/// A life ends within this: a sync of these chains takes longer, so most end in the middle of it.
+const MOMENT_MS: usize = 250;
+/// Lives before the one that is left in peace.
+const LIVES: u64 = 8;
+/// How often each story is told, with other moments of death.
+const ROUNDS: u64 = 3;
+
+/// Lives and deaths of a node until it has the tip of the peer that it dials, and one more in peace.
+fn die_until(data: &Path, server: u16, goal: Hash, seed: u64) {
+    println!("seed {seed}");
+    let mut rng = Rng::new(seed);
+    let mut told = BTreeSet::new();
+    let peer = format!("127.0.0.1:{server}");
+    let more = ["--network", "regtest", "--no-seeds", "--peer", &peer];
+    for life in 0..LIVES {
+        let process = Process::daemon(data, free_port(), &more);
+        // The moment of death, and nothing that is waited for: most lives end in the middle of something.
+        let ms = rng.below(MOMENT_MS) as u64;
+        std::thread::sleep(Duration::from_millis(ms));
+        let lines = process.kill();
+        told.extend(lines.iter().filter_map(|line| durable(line)));
+        let life = format!("life {life} of {ms} ms");
+        if !data.join("blocks.dat").exists() {
+            continue;
+        }
+        if look_at(data, &told, &life) == goal {
+            println!("{life}: at the goal");
+            break;
+        }
+    }
+    let mut process = Process::daemon(data, free_port(), &more);
+    process.wait_for("listening");
+    if look_at(data, &told, "before the last life") != goal {
+        while durable(&process.wait_for(&format!("hash={goal}"))).is_none() {}
+    }
+    let lines = process.kill();
+    told.extend(lines.iter().filter_map(|line| durable(line)));
+    assert_eq!(look_at(data, &told, "the end"), goal);
+    // What was told and is of the winning branch is on it.
+    let (store, _) = PersistentBlockchain::open_read_only(data, &Params::regtest(), &mut |_, _| {}).expect("it opens");
+    let meta = |id: &Hash| store.find_meta(id).expect("no damage").expect("looked at");
+    let on_branch = told.iter().filter(|(_, id)| store.reader().is_active(&meta(id))).count();
+    println!("seed {seed}: {} blocks were told to be durable, {on_branch} of them on the winning branch", told.len());
+    verify(data);
+}
+
+/// Goal: a node that is killed again and again while it fetches a chain from a peer keeps every block
+/// that it called durable, and gets there in the end. Method: 40,000 blocks; seeded moments of death.
+#[test]
+fn kills_during_a_sync_lose_nothing_that_was_durable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (served, port) = (dir.path().join("served"), free_port());
+    let goal = generate(&served, 40_000, 1);
+    let mut server = Process::daemon(&served, port, &["--network", "regtest", "--no-seeds"]);
+    server.wait_for("listening");
+    for seed in 0..ROUNDS {
+        die_until(&dir.path().join(format!("data-{seed}")), port, goal, 5_190 + seed);
+    }
+}
+
+/// Goal: the same in the middle of a reorganisation: what was durable on the branch that lost is still in
+/// the file, and the winning branch is taken. Method: the node has 6,000 blocks of its own when it meets a peer with
+/// 9,000 others.
+#[test]
+fn kills_during_a_reorganisation_lose_nothing_that_was_durable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (served, port) = (dir.path().join("served"), free_port());
+    let goal = generate(&served, 9_000, 1);
+    let mut server = Process::daemon(&served, port, &["--network", "regtest", "--no-seeds"]);
+    server.wait_for("listening");
+    for seed in 0..ROUNDS {
+        let data = dir.path().join(format!("data-{seed}"));
+        let own = generate(&data, 6_000, 2 + seed);
+        die_until(&data, port, goal, 6_190 + seed);
+        look_at(&data, &BTreeSet::from([(6_000, own)]), "after all");
     }
 }

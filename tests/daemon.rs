@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::os::DataDir;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::StoreError;
 use spindle::node::event::Target;
 use spindle::primitives::keys::Key;
-use spindle::runtime::{Config, Daemon, DaemonError};
+use spindle::runtime::{Config, Daemon, DaemonError, Opened, bind};
 use tempfile::TempDir;
 
 /// Far beyond anything that is right.
@@ -132,6 +133,24 @@ fn a_stop_handle_ends_the_wait() {
     let mut again = config(directory.path(), &[]);
     again.bind = address;
     start(&again).stop().expect("nothing failed");
+}
+
+/// Goal: a daemon that is dropped, and one that was opened and never ran, leave nothing: port and directory
+/// are free again. Method: both, with a connection, on one directory and one port.
+#[test]
+fn a_dropped_daemon_leaves_nothing() {
+    let directory = directory();
+    let mut config = config(directory.path(), &[]);
+    config.mining_threads = 1;
+    let daemon = start(&config);
+    config.bind = daemon.address();
+    let stranger = TcpStream::connect(config.bind).expect("it listens");
+    drop(daemon);
+    let listener = bind(&config).expect("the port is free");
+    let disk = Arc::new(DataDir::open(&config.data_dir).expect("the directory is free"));
+    drop(Opened::open(&config, listener, disk, &mut |_| {}).expect("it opens"));
+    drop(stranger);
+    start(&config).stop().expect("nothing failed");
 }
 
 /// Goal: a disk that fails ends the node with an error, and no block is called durable that is not.

@@ -431,7 +431,8 @@ fn each_peer_is_closed_once_with_the_first_reason() {
     owner.stop();
 }
 
-/// Goal: two nodes shake hands, and questions bring answers: headers, blocks, "missing". Method: one
+/// Goal: two nodes shake hands, and questions bring answers: headers, blocks, "missing"; each message is
+/// in the log of either side. Method: one
 /// dials the other by name; three blocks are there.
 #[test]
 fn questions_are_answered_from_the_file() {
@@ -463,6 +464,10 @@ fn questions_are_answered_from_the_file() {
     let strange = Hash([8; 32]);
     asker.node.ask(peer, Asked::Blocks(vec![strange]), &Message::GetBlocks { last: strange, count: 1 });
     assert_eq!(asker.next(), Event::Missing { peer, last: strange });
+    for message in ["GetHeaders", "Headers, ", "GetBlocks", "Blocks, ", "Missing"] {
+        logged("to peer", message);
+        logged("from peer", message);
+    }
     asker.stop();
     assert_eq!(server.closed(), Reason::Bye("this node is stopping".into()));
     server.stop();
@@ -514,15 +519,34 @@ fn failed_dials_are_told() {
     owner.stop();
 }
 
+/// Goal: blocks larger than a chunk leave in pieces and arrive whole. Method: five of 330 KiB, compared
+/// with the file.
+#[test]
+fn large_blocks_arrive_whole() {
+    let _turn = turn();
+    let mut owner = Owner::new(&Setup { blocks: 5, block_outputs: 8_192, ..SETUP });
+    let (mut peer, _) = owner.client();
+    peer.say(&Message::GetBlocks { last: owner.reader.tip().id, count: 5 });
+    for number in 1..=5 {
+        let (kind, payload) = peer.frame().expect("a block");
+        let meta = owner.reader.metas(RecordNo(number), 1).expect("memory")[0];
+        assert!(kind == Kind::Blocks as u8 && payload.len() > 256 << 10 && payload.len() == meta.size_bytes as usize);
+        assert_eq!(Hash::sha256d(&payload[..100]), meta.id);
+    }
+    owner.stop();
+}
+
 /// Goal: a peer that asks for 1,000 large blocks and never reads is cut by the deadline of a write.
-/// Method: 330 KiB a block, so that no system's socket buffers swallow them all; a write may take 500 ms.
+/// Method: 330 KiB a block, so that no system's socket buffers swallow them all; a write may take 500 ms,
+/// and in proportion to the usual 20 s a little more for its bytes.
 #[test]
 fn a_peer_that_never_reads_is_cut() {
     let _turn = turn();
     let mut owner = Owner::new(&Setup { write_ms: 500, blocks: 60, block_outputs: 8_192, ..SETUP });
     let (mut peer, _) = owner.client();
     peer.say(&Message::GetBlocks { last: owner.reader.tip().id, count: 60 });
-    assert_eq!(owner.closed(), Reason::WriteTimeout { limit_ms: 500 });
+    let Reason::WriteTimeout { limit_ms } = owner.closed() else { panic!("another reason") };
+    assert!((501..=1_000).contains(&limit_ms), "{limit_ms} ms");
     wait_for_peer_threads(1);
     owner.stop();
 }

@@ -55,14 +55,18 @@ pub trait DiskFile: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Puts `bytes` into a file so that after a crash it holds all of the old or all of the new.
+/// Puts `bytes` into a file so that after a crash it holds all of the old or all of the new. A failure
+/// leaves the old, and no half of the new beside it.
 pub fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let fresh = format!("{name}.new");
     disk.remove(&fresh)?;
-    let file = disk.open(&fresh)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(&fresh, name)?;
+    let replaced = disk.open(&fresh).and_then(|file| {
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        disk.rename(&fresh, name)
+    });
+    // The first failure is the one to be told; a rest that cannot be removed goes with the next try.
+    replaced.inspect_err(|_| _ = disk.remove(&fresh))?;
     disk.sync_dir()
 }
 

@@ -4,15 +4,17 @@
 //! stands in [`crate::runtime`]. The log is how a person follows it: what it is and what it found at its
 //! start, then one line for each thing that happens.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::process;
+use std::sync::Arc;
 
 use argh::FromArgs;
 use log::LevelFilter;
+use parking_lot::Mutex;
 
 use crate::blockchain::chain::{Opening, Stage};
+use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
 use crate::blockchain::storage::Cut;
 use crate::cli::failure::Failure;
@@ -21,7 +23,7 @@ use crate::cli::payout::Payout;
 use crate::cli::{directory, logging, network, signals, values, version};
 use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
-use crate::runtime::{Config, Daemon, StopHandle};
+use crate::runtime::{Config, DaemonError, Opened, StopHandle, bind};
 
 /// Mining threads that an option may ask for: more than any small machine has.
 const MINING_THREADS_MAX: u64 = 256;
@@ -87,6 +89,9 @@ impl DaemonCommand {
         let level = self.log;
         let (mut config, payout) = self.check()?;
         logging::start(level)?;
+        // What is in use is found out before anything is made.
+        let listener = bind(&config)?;
+        let directory = Arc::new(DataDir::open(&config.data_dir).map_err(DaemonError::Store)?);
         if let Some(payout) = payout {
             let (key, made) = payout.key()?;
             config.payout = Some(key);
@@ -94,13 +99,14 @@ impl DaemonCommand {
                 log::info!("made the key file {}: whoever has it has the coins that this node mines", path.display());
             }
         }
-        greet(&config);
         let stopper = Arc::new(Stopper::default());
         let handler = Arc::clone(&stopper);
         signals::on_stop(move || handler.ask())?;
-        let daemon = start(&config)?;
-        stopper.set(daemon.stop_handle());
-        Ok(daemon.wait()?)
+        greet(&config);
+        let opened = open(&config, listener, directory)?;
+        stopper.set(opened.stop_handle());
+        tell(&opened);
+        Ok(opened.run()?.wait()?)
     }
 
     /// Everything that can be wrong with the options, before anything is touched.
@@ -140,27 +146,24 @@ impl DaemonCommand {
     }
 }
 
-/// Passes a wish to stop on to the node, also one that came while it was still opening its chain.
+/// Passes a wish to stop on to the node. While that is still opening its chain, the process ends at
+/// once: nothing is promised to anybody yet, and what it was doing to the files is begun anew next time.
 #[derive(Default)]
-struct Stopper {
-    asked: AtomicBool,
-    node: OnceLock<StopHandle>,
-}
+struct Stopper(Mutex<Option<StopHandle>>);
 
 impl Stopper {
     fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        if let Some(node) = self.node.get() {
-            node.stop();
+        // Held to the end, so that no node starts while its process ends.
+        let node = self.0.lock();
+        if let Some(node) = &*node {
+            return node.stop();
         }
+        log::info!("stopped while the chain was being opened");
+        process::exit(0);
     }
 
-    /// Each side writes before it reads, so one of them sees the other.
     fn set(&self, node: StopHandle) {
-        let node = self.node.get_or_init(|| node);
-        if self.asked.load(Ordering::SeqCst) {
-            node.stop();
-        }
+        *self.0.lock() = Some(node);
     }
 }
 
@@ -170,8 +173,8 @@ fn greet(config: &Config) {
     let path = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     log::info!("{}, network {}, genesis {}", version(), spec.name, config.params.genesis_id());
     log::info!("data directory {}", path.display());
-    let (inbound, outbound) = (config.max_inbound, config.max_outbound);
-    log::info!("at most {inbound} connections from others and {outbound} to others");
+    let (inbound, outbound, named) = (config.max_inbound, config.max_outbound, config.peers.len());
+    log::info!("at most {inbound} connections from others, {outbound} to others, and to {named} named peers");
     if spec.name == Params::local().spec().name && !config.bind.ip().is_loopback() {
         log::warn!(
             "local is one network all over the world: who reaches this node with a heavier chain replaces yours; for a \
@@ -180,24 +183,23 @@ fn greet(config: &Config) {
     }
 }
 
-/// Starts the node, with a progress line while it opens a long chain.
-fn start(config: &Config) -> Result<Daemon, Failure> {
+/// Opens the chain, with a progress line if it is long.
+fn open(config: &Config, listener: TcpListener, directory: Arc<DataDir>) -> Result<Opened, Failure> {
     let mut reading = Progress::new("reading the chain", "bytes");
     let mut replaying = Progress::new("replaying the chain", "blocks");
-    let daemon = Daemon::start(config, &mut |progress| match progress.stage {
+    let opened = Opened::open(config, listener, directory, &mut |progress| match progress.stage {
         Stage::Reading => reading.at(progress.done, progress.total),
         Stage::Replaying => replaying.at(progress.done, progress.total),
     })?;
     reading.end();
     replaying.end();
-    tell(daemon.opening(), &daemon);
-    Ok(daemon)
+    Ok(opened)
 }
 
 /// What opening found.
-fn tell(opening: &Opening, daemon: &Daemon) {
-    let Opening { recovery, checkpoint, ignored, replayed, condemned } = opening;
-    let tip = daemon.tip();
+fn tell(opened: &Opened) {
+    let Opening { recovery, checkpoint, ignored, replayed, condemned } = opened.opening();
+    let tip = opened.tip();
     let from = match checkpoint {
         Some(height) => format!("from the checkpoint at height {height}"),
         None => "from genesis".into(),

@@ -78,11 +78,17 @@ impl Connection {
         }
     }
 
-    /// Writes all of it within the limit, however slowly it goes. What was written is never repeated.
+    /// Writes all of it within the limit for so many bytes, however slowly it goes. What was written is
+    /// never repeated.
     ///
     /// Once the connection is ending, there is only the time of the farewell.
-    pub(crate) fn write_all(&self, mut bytes: &[u8], limit_ms: u64) -> Result<(), Reason> {
-        let until = Instant::now() + Duration::from_millis(limit_ms);
+    pub(crate) fn write_all(&self, bytes: &[u8], limit_ms: u64) -> Result<(), Reason> {
+        let limit_ms = write_limit_ms(limit_ms, bytes.len());
+        self.write_until(bytes, Instant::now() + Duration::from_millis(limit_ms), limit_ms)
+    }
+
+    /// The same for a part of something that has until then, `limit_ms` in all.
+    pub(crate) fn write_until(&self, mut bytes: &[u8], until: Instant, limit_ms: u64) -> Result<(), Reason> {
         while !bytes.is_empty() {
             match (&self.stream).write(bytes) {
                 Ok(0) => return Err(Reason::Closed),
@@ -130,6 +136,12 @@ impl Connection {
     }
 }
 
+/// What writing so many bytes may take: with the usual 20 s a second more for each 16 KiB, which is what
+/// the other side gives a frame of ours to arrive, and so in proportion.
+pub(crate) fn write_limit_ms(limit_ms: u64, bytes: usize) -> u64 {
+    limit_ms + limit_ms * (bytes >> 14) as u64 / 20
+}
+
 /// What a read does to the socket's time limit: each change is a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timeout {
@@ -159,5 +171,19 @@ pub(crate) fn broken(error: &io::Error) -> Reason {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Reason::Closed,
         _ => Reason::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::limits::{SERVED_BYTES, WRITE_MS};
+
+    /// Goal: a write may take as long as the protocol gives the frame in it; the largest takes 84 s, a
+    /// chunk of blocks 36 s. Method: the figures of the protocol page.
+    #[test]
+    fn a_write_has_the_time_of_its_frame() {
+        let limits = [13, 256 << 10, SERVED_BYTES].map(|bytes| write_limit_ms(WRITE_MS, bytes));
+        assert_eq!(limits, [20_000, 36_000, 84_000]);
     }
 }

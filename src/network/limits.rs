@@ -1,9 +1,16 @@
 //! Every cap of the network with its worst case in bytes, and their sum.
 //!
 //! The sum is asserted at compile time and printed at start: whatever peers do, the process stays
-//! within it, plus 40 bytes an unspent output and 13 bytes a block.
+//! within it, plus 40 bytes an unspent output and 13 bytes a block. (While a checkpoint is written, parts
+//! of the ledger that change meanwhile are there twice: at most 40 bytes an unspent output more.)
 
+use crate::blockchain::chain::TURN_BYTES;
+use crate::blockchain::headers;
 use crate::blockchain::params::BLOCK_BYTES_MAX;
+use crate::node::message::BLOCKS_MAX;
+use crate::node::serve::CHUNK_BYTES;
+use crate::node::sync::OUTSTANDING_BYTES_MAX;
+use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.
 pub const INBOUND_MAX: usize = 32;
@@ -20,41 +27,55 @@ pub const INBOUND_PER_IP: usize = 4;
 pub const REFUSED_MAX: usize = 4_096;
 
 /// Events of one peer that may be in the owner's hands. With the one that waits for a credit, small
-/// events come to 40 peers × 3 × 64 KiB = 7.5 MiB. Large ones share [`BULK_BYTES`].
+/// events come to 40 peers × 3 × 16 KiB = 1.9 MiB. Large ones share [`BULK_BYTES`].
 pub const CREDITS: usize = 2;
 /// `Connected` and `Closed`, which cost no credit.
 const EVENTS_FREE: usize = 2;
 /// Dials that are under way or have failed and not been told: 16 × a thread that is connecting.
 pub const DIALS_MAX: usize = 16;
-/// Questions that a session has not seen. The hashes in them are at most two windows of 20,000
-/// (RULES 18): 40,000 × 32 B = 1.3 MiB for all peers together.
+/// Questions that a session has not seen. The hashes in them come from [`ASKED_BYTES`].
 pub const ASKED_MAX: usize = 32;
+/// Ids of bodies that are to be fetched: two windows of 20,000 (RULES 18), each id in the core's queue,
+/// in its run, and with the session that may receive it: 3.7 MiB.
+const ASKED_BYTES: usize = 2 * headers::HEADERS_MAX * 3 * 32;
 
-/// Messages that wait for one peer: 40 × 512 KiB = 20 MiB.
-pub const OUTBOX_BYTES: usize = 512 << 10;
+/// Messages that wait for one peer: 40 × 256 KiB = 10 MiB. The largest, news of a block, is 31 KiB.
+pub const OUTBOX_BYTES: usize = 256 << 10;
 /// What a waiting message costs besides its bytes: its slot, its counter, the allocator.
 pub const OUTBOX_MESSAGE_BYTES: usize = 64;
 /// Requests for blocks or headers that wait for one peer's writer (a locator of 64 hashes each):
 /// 40 × 4 × 2 KiB = 320 KiB. One more is a breach of the protocol.
 pub const REQUESTS_MAX: usize = 4;
-/// What a writer reads from the file at a time: 40 × 1 MiB (one whole block) = 40 MiB.
-pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + 13;
+/// The largest frame.
+pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
+/// What a writer holds while its peer is waited for: 40 × 256 KiB = 10 MiB, and the numbers of the
+/// blocks that it is to send.
+const WRITING_BYTES: usize = CHUNK_BYTES + HEADER_BYTES + 4 * BLOCKS_MAX as usize;
+/// Writers that read from the file at a time, each up to a whole block: 4 × 1 MiB. None waits for its peer
+/// meanwhile.
+pub const READING_MAX: usize = 4;
 /// A read buffer, which holds at most the largest frame: 40 × 1 MiB = 40 MiB.
-pub const READ_BYTES: usize = BLOCK_BYTES_MAX + 13;
+pub const READ_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What large frames may hold between being whole and being handled by the owner, for all peers
-/// together: 20 MiB.
-pub const BULK_BYTES: usize = 20 << 20;
-/// A read buffer that holds more than this asks the budget before it is decoded; what it makes
-/// otherwise is a small event.
-pub const BULK_FROM_BYTES: usize = 16 << 10;
+/// together: 8 MiB, two blocks of the largest size.
+pub const BULK_BYTES: usize = 8 << 20;
+/// A frame larger than this asks the budget before it is decoded; what others make is a small event.
+pub const BULK_FROM_BYTES: usize = 4 << 10;
 /// What decoding a full buffer takes at its worst, in buffers: the copy, flat tables, the nested form
 /// while it is checked, the claims of its signatures.
 pub const BULK_FACTOR: usize = 4;
+/// What a checked block takes at its worst, in its bytes: the smallest has 185, and its tables and their
+/// places in memory come to twice as many.
+const CHECKED_FACTOR: usize = 3;
+/// Bodies that wait for an earlier one: 16 MiB as they travel, 48 MiB as they lie.
+const WAITING_BYTES: usize = CHECKED_FACTOR * OUTSTANDING_BYTES_MAX;
+/// Blocks just appended that the walk has not come to: 4 MiB as they travel, 12 MiB as they lie.
+const FRESH_BYTES: usize = CHECKED_FACTOR * TURN_BYTES;
+/// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
+const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
 const STACKS_BYTES: usize = 2 * (48 << 10);
-/// Transactions that wait (the mempool's cap, here so that the sum is whole).
-const MEMPOOL_BYTES: usize = 16 << 20;
-/// Everything small: the binary, channels, tables of peers and addresses, the RPC's buffers.
+/// Everything small: the binary, channels, found blocks on their way, tables of peers and addresses.
 const REST_BYTES: usize = 8 << 20;
 
 /// What all caps come to at their worst with the default number of connections.
@@ -62,12 +83,14 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
-    peers * PEER_BYTES + BULK_BYTES + REFUSED_MAX * 64 + 40_000 * 32 + MEMPOOL_BYTES + REST_BYTES
+    let of_node = WAITING_BYTES + FRESH_BYTES + HEADERS_BYTES + ASKED_BYTES;
+    let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
+    peers * PEER_BYTES + of_node + of_network + REST_BYTES
 }
 
 /// One peer's part of it.
 const PEER_BYTES: usize = OUTBOX_BYTES
-    + SERVED_BYTES
+    + WRITING_BYTES
     + READ_BYTES
     + (CREDITS + 1) * BULK_FACTOR * BULK_FROM_BYTES
     + REQUESTS_MAX * (2 << 10)
@@ -82,7 +105,8 @@ pub fn inbox_capacity(peers: usize) -> usize {
 
 /// A connection that does not come about is given up after this.
 pub const CONNECT_MS: u64 = 3_000;
-/// One write to a socket (at most [`SERVED_BYTES`]) must be through by then.
+/// One write to a socket must be through by then, and gets a second more for each 16 KiB: a link of
+/// 16 KiB/s is enough.
 pub const WRITE_MS: u64 = 20_000;
 /// After a hang-up what waits may still go out for so long.
 pub const FAREWELL_MS: u64 = 1_000;

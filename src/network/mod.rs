@@ -5,7 +5,7 @@
 //!              │ bytes                                      ▲ bytes
 //!        peer-N-read ── serve::Request, bounded(4) ──▶ peer-N-write
 //!          ▲   ▲   │                                        ▲
-//!   credits│   │asked, bounded                              │ outbox, 512 KiB
+//!   credits│   │asked, bounded                              │ outbox, 256 KiB
 //!          │   │   └── Input, a credit each ──▶ owner ──────┘
 //!          └───┴─────────────────────────────────┘
 //! ```

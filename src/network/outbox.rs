@@ -76,7 +76,7 @@ mod tests {
     fn the_cap_is_in_bytes_until_they_are_written() {
         let (outbox, outgoing) = outbox();
         let frame: Frame = Arc::from(vec![0; 1024 - OUTBOX_MESSAGE_BYTES]);
-        for _ in 0..512 {
+        for _ in 0..OUTBOX_BYTES / 1024 {
             assert_eq!(outbox.push(Arc::clone(&frame)), Ok(()));
         }
         let full = Err(Reason::OutboxFull { queued_bytes: OUTBOX_BYTES, limit_bytes: OUTBOX_BYTES });

@@ -18,16 +18,16 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
-use crate::blockchain::storage::ReadHandle;
+use crate::blockchain::storage::{ReadHandle, StoreError};
 use crate::network::budget::{Budget, Portion};
 use crate::network::connection::Connection;
-use crate::network::limits::{BULK_BYTES, DIALS_MAX};
+use crate::network::limits::{BULK_BYTES, DIALS_MAX, READING_MAX, SERVED_BYTES};
 use crate::network::outbox::{Frame, Outbox};
 use crate::network::registry::{Place, Registry};
 use crate::network::{dial, listen};
 use crate::node::NodeConfig;
 use crate::node::event::{Asked, Event, PeerId, Target};
-use crate::node::message::{Hello, Message, NewBlock};
+use crate::node::message::{Hello, Kind, Message, NewBlock};
 use crate::node::reason::Reason;
 use crate::node::serve::Server;
 use crate::node::session::SessionConfig;
@@ -51,7 +51,8 @@ pub struct P2PConfig {
     pub node: NodeConfig,
     /// Connections from others.
     pub max_inbound: usize,
-    /// What one write may take; [`limits::WRITE_MS`](crate::network::limits::WRITE_MS).
+    /// What one write may take, before what its bytes add;
+    /// [`limits::WRITE_MS`](crate::network::limits::WRITE_MS).
     pub write_ms: u64,
     /// The node's clocks.
     pub clock: Clock,
@@ -134,11 +135,16 @@ pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) clock: Clock,
     pub(crate) registry: Arc<Registry>,
+    /// For decoding large frames.
     pub(crate) budget: Arc<Budget>,
+    /// For reading blocks that are served.
+    pub(crate) reading: Arc<Budget>,
     pub(crate) write_ms: u64,
     /// Look-ups of names under way.
     pub(crate) lookups: Arc<AtomicUsize>,
     complaints: Mutex<Chatter<Discriminant<Reason>>>,
+    /// About our own file, but as often as strangers ask for what is bad in it.
+    unreadable: Mutex<Chatter<()>>,
     inbox: Sender<Input>,
     reader: ReadHandle,
     node: NodeConfig,
@@ -148,6 +154,13 @@ impl Hub {
     /// What we say of ourselves at this moment.
     pub(crate) fn hello(&self) -> Hello {
         self.node.hello(&self.reader)
+    }
+
+    /// Ends every connection and every wait for a budget, and lets nobody in any more.
+    fn stop(&self) {
+        self.registry.stop();
+        self.budget.close();
+        self.reading.close();
     }
 
     /// For the owner; never waits, because the inbox has room for all that places allow.
@@ -162,6 +175,15 @@ impl Hub {
             _ if *reason == Reason::Stopping => {}
             Some(0) => log::info!("{address} sent away: {reason}"),
             Some(more) => log::info!("{address} sent away: {reason} (and {more} others for a like reason)"),
+            None => {}
+        }
+    }
+
+    /// A line about what a peer asked for and our own file does not give.
+    pub(crate) fn cannot_serve(&self, peer: PeerId, error: &StoreError) {
+        match self.unreadable.lock().admit((), self.clock.now().mono) {
+            Some(0) => log::warn!("cannot serve {peer}: {error}"),
+            Some(more) => log::warn!("cannot serve {peer}: {error} (and {more} lines like it were left out)"),
             None => {}
         }
     }
@@ -193,9 +215,11 @@ impl P2PNode {
             clock: config.clock,
             registry: Registry::new(config.max_inbound),
             budget: Budget::new(BULK_BYTES),
+            reading: Budget::new(READING_MAX * SERVED_BYTES),
             write_ms: config.write_ms,
             lookups: Arc::default(),
             complaints: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
+            unreadable: Mutex::new(Chatter::new(COMPLAINTS_PER_MINUTE)),
             inbox,
             reader: config.reader,
             node: config.node,
@@ -217,10 +241,9 @@ impl P2PNode {
         // A second name of the same socket, kept only to be dropped: stopping takes a descriptor, and
         // a flood may have taken all others.
         let spare = self.listener.try_clone()?;
-        let hub = Arc::clone(&self.hub);
-        let listen = spawn("listen", STACK_SMALL_BYTES, move || listen::run(&hub, &listener))?;
-        let (registry, budget) = (Arc::clone(&self.hub.registry), Arc::clone(&self.hub.budget));
-        Ok(P2PThreads { registry, budget, address: self.address, spare, listen })
+        let (hub, heard) = (Arc::clone(&self.hub), Arc::clone(&self.hub));
+        let listen = spawn("listen", STACK_SMALL_BYTES, move || listen::run(&heard, &listener))?;
+        Ok(P2PThreads { hub, address: self.address, running: Some((spare, listen)) })
     }
 
     /// Where others can connect.
@@ -273,7 +296,7 @@ impl P2PNode {
 
     /// Queues a message; a peer without room for it is hung up on, for a reply is never dropped.
     pub fn send(&mut self, peer: PeerId, message: &Message) {
-        log::trace!("to {peer}: {:?}", message.kind());
+        log::debug!("to {peer}: {:?}", message.kind());
         self.push(peer, Frame::from(message.to_frame()));
     }
 
@@ -292,10 +315,11 @@ impl P2PNode {
     pub fn broadcast_block(&mut self, peers: &[PeerId], block: &NewBlock) {
         let frame = Frame::from(Message::NewBlock(Box::new(block.clone())).to_frame());
         for peer in peers {
-            if let Some(open) = self.links.get(peer).and_then(|link| link.open.as_ref())
-                && open.outbox.push(Arc::clone(&frame)).is_err()
-            {
-                log::debug!("{peer} has no room for the news of block {:.12}", block.header.id());
+            let Some(open) = self.links.get(peer).and_then(|link| link.open.as_ref()) else { continue };
+            let (kind, id) = (Kind::NewBlock, block.header.id());
+            match open.outbox.push(Arc::clone(&frame)) {
+                Ok(()) => log::debug!("to {peer}: {kind:?} {id:.12}"),
+                Err(_) => log::debug!("{peer} has no room for the news of block {id:.12}"),
             }
         }
     }
@@ -328,8 +352,7 @@ impl P2PNode {
     /// Ends everything: every socket, every channel. Waits for nothing; joining is for
     /// [`P2PThreads::stop`].
     pub fn close(mut self) {
-        self.hub.registry.stop();
-        self.hub.budget.close();
+        self.hub.stop();
         for link in self.links.values_mut() {
             link.end(Reason::Stopping);
         }
@@ -343,25 +366,30 @@ impl P2PNode {
     }
 }
 
-/// The network's threads, in the hands of whoever started them.
+/// The network's threads, in the hands of whoever started them; dropping it ends and joins them.
 #[derive(Debug)]
 pub struct P2PThreads {
-    registry: Arc<Registry>,
-    budget: Arc<Budget>,
+    hub: Arc<Hub>,
     address: SocketAddr,
-    spare: TcpListener,
-    listen: JoinHandle<()>,
+    /// The spare descriptor and the listener's thread, until they are ended.
+    running: Option<(TcpListener, JoinHandle<()>)>,
 }
 
 impl P2PThreads {
     /// Ends every connection and joins every thread: within the time of a farewell, or of a connect
     /// that is under way. The owner has dropped its links by now.
     pub fn stop(self) {
-        self.registry.stop();
-        self.budget.close();
-        drop(self.spare);
+        drop(self);
+    }
+}
+
+impl Drop for P2PThreads {
+    fn drop(&mut self) {
+        let Some((spare, listen)) = self.running.take() else { return };
+        self.hub.stop();
+        drop(spare);
         listen::wake(self.address);
-        self.listen.join().expect("the spawn helper catches panics");
-        self.registry.join();
+        listen.join().expect("the spawn helper catches panics");
+        self.hub.registry.join();
     }
 }

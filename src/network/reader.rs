@@ -21,7 +21,7 @@ use crate::network::p2p::{Hub, Input, Link};
 use crate::network::registry::Place;
 use crate::network::writer::Writer;
 use crate::node::event::{Asked, Direction, Event, PeerId, Target};
-use crate::node::message::{Hello, Message};
+use crate::node::message::{Hello, Kind, Message};
 use crate::node::reason::Reason;
 use crate::node::serve::Request;
 use crate::node::session::{HANDSHAKE_MS, Output, Session};
@@ -180,14 +180,10 @@ impl Reader {
     /// Handles what is at hand, then reads once.
     fn turn(&mut self, channels: &Channels) -> Result<(), Reason> {
         loop {
-            let portion = self.portion()?;
+            let portion = self.portion(channels)?;
             match self.session.next(self.now())? {
                 Some(Output::Event(event)) => self.tell(channels, event, portion)?,
-                Some(Output::Serve(request)) => match channels.requests.try_send(request) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => return Err(Reason::TooManyRequests { limit: REQUESTS_MAX }),
-                    Err(TrySendError::Disconnected(_)) => return Err(self.connection.reason()),
-                },
+                Some(Output::Serve(request)) => self.serve(channels, request)?,
                 Some(Output::Ready { .. }) => return Err(Reason::Bug),
                 None => break,
             }
@@ -198,28 +194,48 @@ impl Reader {
         Ok(())
     }
 
-    /// For a large frame a share of the common budget, before it is decoded.
-    fn portion(&mut self) -> Result<Option<Portion>, Reason> {
-        let held_bytes = self.session.held_bytes();
-        if held_bytes <= BULK_FROM_BYTES {
+    /// Before a large frame is decoded: a credit, then a share of the common budget. In this order, so
+    /// that whoever holds a share has nothing more to wait for.
+    fn portion(&mut self, channels: &Channels) -> Result<Option<Portion>, Reason> {
+        let bulk_bytes = self.session.bulk_bytes();
+        if bulk_bytes <= BULK_FROM_BYTES {
             return Ok(None);
         }
-        let portion = self.while_clock_stands(|reader| reader.hub.budget.take(BULK_FACTOR * held_bytes));
+        self.take_credit(channels)?;
+        let portion = self.while_clock_stands(|reader| reader.hub.budget.take(BULK_FACTOR * bulk_bytes));
         portion.map(Some).ok_or(Reason::Stopping)
     }
 
-    /// Gives the owner an event, for a credit.
-    fn tell(&mut self, channels: &Channels, event: Event, portion: Option<Portion>) -> Result<(), Reason> {
+    /// Waits for a credit.
+    fn take_credit(&mut self, channels: &Channels) -> Result<(), Reason> {
         let credit = match channels.credits.try_recv() {
             Err(TryRecvError::Empty) => self.while_clock_stands(|_| channels.credits.recv().is_ok()),
             credit => credit.is_ok(),
         };
-        if !credit || self.connection.is_ending() {
-            return Err(self.connection.reason());
+        if credit && !self.connection.is_ending() { Ok(()) } else { Err(self.connection.reason()) }
+    }
+
+    /// Gives the owner an event, for a credit; one that came with a portion has its credit already.
+    fn tell(&mut self, channels: &Channels, event: Event, portion: Option<Portion>) -> Result<(), Reason> {
+        log::debug!("from {}: {}", self.peer(), name_of(&event));
+        if portion.is_none() {
+            self.take_credit(channels)?;
         }
-        let is_large = matches!(event, Event::Blocks { .. } | Event::Headers { .. } | Event::NewBlock { .. });
-        self.hub.tell(Input::Peer { peer: self.peer(), event, portion: portion.filter(|_| is_large) });
+        self.hub.tell(Input::Peer { peer: self.peer(), event, portion });
         Ok(())
+    }
+
+    /// Passes a question on to the writer, and never waits for it.
+    fn serve(&self, channels: &Channels, request: Request) -> Result<(), Reason> {
+        let kind = match request {
+            Request::Headers { .. } => Kind::GetHeaders,
+            Request::Blocks { .. } => Kind::GetBlocks,
+        };
+        log::debug!("from {}: {kind:?}", self.peer());
+        channels.requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => Reason::TooManyRequests { limit: REQUESTS_MAX },
+            TrySendError::Disconnected(_) => self.connection.reason(),
+        })
     }
 
     /// One read, as long as the session's deadline allows.
@@ -236,4 +252,22 @@ impl Reader {
         self.session.filled(count);
         Ok(())
     }
+}
+
+/// The message behind an event, for the log.
+fn name_of(event: &Event) -> String {
+    let kind = match event {
+        Event::Ping { .. } => Kind::Ping,
+        Event::Pong { .. } => Kind::Pong,
+        Event::Headers { headers, .. } => return format!("{:?}, {} of them", Kind::Headers, headers.len()),
+        Event::Blocks { blocks, .. } => return format!("{:?}, {} of them", Kind::Blocks, blocks.len()),
+        Event::Progress { .. } => return "a part of a large frame".into(),
+        Event::Missing { last, .. } => return format!("{:?} {last:.12}", Kind::Missing),
+        Event::NewBlock { block, .. } => return format!("{:?} {:.12}", Kind::NewBlock, block.header().id()),
+        Event::GetPeers { .. } => Kind::GetPeers,
+        Event::Peers { .. } => Kind::Peers,
+        // A session gives nothing else.
+        other => return format!("{other:?}"),
+    };
+    format!("{kind:?}")
 }

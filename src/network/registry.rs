@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::network::connection::Connection;
 use crate::network::limits::{INBOUND_PER_IP, INBOUND_PER_PRIVATE_IP, REFUSED_MAX};
 use crate::node::event::PeerId;
+use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
 use crate::primitives::time::Wall;
 
@@ -57,18 +58,17 @@ impl Registry {
 
     /// A place for somebody at the door, or why there is none.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, now: Wall) -> Result<Place, Reason> {
-        let ip = ip.to_canonical();
+        let (from, limit) = (counted_as(ip), limit_for(ip));
         let mut state = self.state.lock();
         if state.running.is_none() {
             return Err(Reason::Stopping);
         }
-        if state.refused.get(&ip).is_some_and(|until| now < *until) {
+        if state.refused.get(&from).is_some_and(|until| now < *until) {
             return Err(Reason::Banned);
         }
         if state.inbound >= self.inbound_max {
             return Err(Reason::Full { limit: self.inbound_max });
         }
-        let (from, limit) = (counted_as(ip), limit_for(ip));
         let count = state.inbound_from.entry(from).or_default();
         if *count >= limit {
             return Err(Reason::FullForAddress { limit });
@@ -92,15 +92,17 @@ impl Registry {
         Place { registry: Arc::clone(self), peer, from }
     }
 
-    /// Sends this address away from now on, or no longer.
+    /// Sends this address (IPv6: its /64) away from now on, or no longer.
     pub(crate) fn refuse(&self, ip: IpAddr, until: Option<Wall>, now: Wall) {
         let refused = &mut self.state.lock().refused;
         match until {
-            None => drop(refused.remove(&ip.to_canonical())),
+            None => drop(refused.remove(&counted_as(ip))),
             Some(until) => {
                 refused.retain(|_, until| now < *until);
                 if refused.len() < REFUSED_MAX {
-                    refused.insert(ip.to_canonical(), until);
+                    // Of two neighbours in a /64 the later end counts.
+                    let ends = refused.entry(counted_as(ip)).or_insert(until);
+                    *ends = until.max(*ends);
                 }
             }
         }
@@ -179,22 +181,21 @@ impl Drop for Place {
 
 /// An IPv6 address stands for its /64: whoever has one of those has all of them.
 fn counted_as(ip: IpAddr) -> IpAddr {
-    match ip {
+    match ip.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let [a, b, c, d, ..] = v6.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
-        _ => ip,
+        ip => ip,
     }
 }
 
 fn limit_for(ip: IpAddr) -> usize {
-    let is_private = match ip {
-        _ if ip.is_loopback() => return usize::MAX,
-        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    if is_private { INBOUND_PER_PRIVATE_IP } else { INBOUND_PER_IP }
+    match scope(ip) {
+        Scope::Loopback => usize::MAX,
+        Scope::Private => INBOUND_PER_PRIVATE_IP,
+        Scope::Public => INBOUND_PER_IP,
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +235,10 @@ mod tests {
         registry.refuse(ip("203.0.113.9"), Some(Wall(100)), Wall(0));
         let at = |now| registry.admit(ip("203.0.113.9"), Wall(now)).err();
         assert_eq!((at(99), at(100)), (Some(Reason::Banned), None));
+        registry.refuse(ip("2001:db8::1"), Some(Wall(100)), Wall(0));
+        let neighbour = |address| registry.admit(ip(address), Wall(50)).err();
+        assert_eq!(neighbour("2001:db8::2"), Some(Reason::Banned), "whoever has one address of a /64 has all");
+        assert_eq!(neighbour("2001:db8:0:1::1"), None);
         registry.refuse(ip("203.0.113.9"), Some(Wall(500)), Wall(100));
         registry.refuse(ip("203.0.113.9"), None, Wall(100));
         assert_eq!(at(200), None);

@@ -81,7 +81,13 @@ impl FrameBuffer {
         header.map_or(0, |header| HEADER_BYTES + header.length as usize)
     }
 
-    /// How much is at hand: what handling it can cost at most is a multiple of this.
+    /// The header at the front once its whole frame is here; nothing of the payload has been looked at.
+    pub fn whole(&self) -> Option<FrameHeader> {
+        let header = self.bytes[self.start..self.end].first_chunk().and_then(FrameHeader::from_bytes)?;
+        (self.held_bytes() >= HEADER_BYTES + header.length as usize).then_some(header)
+    }
+
+    /// How much is at hand.
     pub fn held_bytes(&self) -> usize {
         self.end - self.start
     }

@@ -136,9 +136,16 @@ impl Session {
         self.buffer.filled(count);
     }
 
-    /// Bytes that were received and not handled.
-    pub fn held_bytes(&self) -> usize {
-        self.buffer.held_bytes()
+    /// Bytes that the next output is made of, if that will be headers, blocks or news of a block: what
+    /// decoding it takes is a multiple of these. 0 for everything else, and while the front is incomplete.
+    pub fn bulk_bytes(&self) -> usize {
+        let Some(header) = self.buffer.whole() else { return 0 };
+        match Kind::from_number(header.kind) {
+            Some(kind) if self.may_come(kind).is_err() => 0,
+            Some(Kind::Blocks) => self.buffer.held_bytes().min(BATCH_BYTES.max(header.length as usize)),
+            Some(Kind::Headers | Kind::NewBlock) => header.length as usize,
+            _ => 0,
+        }
     }
 
     /// Appends received bytes, for a driver that has them elsewhere.

@@ -90,7 +90,7 @@ impl MinerDesk {
     }
 }
 
-/// The threads, in the hands of whoever started them.
+/// The threads, in the hands of whoever started them; dropping it ends the search and joins them.
 #[derive(Debug)]
 pub(crate) struct MinerThreads {
     shared: Arc<Shared>,
@@ -106,21 +106,16 @@ impl MinerThreads {
             let stride = u64::MAX / config.threads as u64;
             let (config, shared, control) = (config.clone(), Arc::clone(&shared), control.clone());
             let search = Search { config, shared, control, first_nonce: n as u64 * stride };
-            match spawn(format!("mine-{n}"), STACK_SMALL_BYTES, move || search.run()) {
-                Ok(thread) => miners.threads.push(thread),
-                Err(error) => {
-                    miners.stop();
-                    return Err(error);
-                }
-            }
+            miners.threads.push(spawn(format!("mine-{n}"), STACK_SMALL_BYTES, move || search.run())?);
         }
         Ok((miners, MinerDesk(shared)))
     }
+}
 
-    /// Ends the search and joins the threads; the owner has ended by now.
-    pub(crate) fn stop(self) {
+impl Drop for MinerThreads {
+    fn drop(&mut self) {
         self.shared.change(|desk| desk.stopping = true);
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             thread.join().expect("the spawn helper catches panics");
         }
     }
@@ -304,7 +299,7 @@ mod tests {
         let second = found(&controls);
         assert!(second.header().height == 3 && second.header().time > first.header().time);
         desk.publish(None);
-        threads.stop();
+        drop(threads);
         assert!(controls.is_empty(), "one block for a template");
     }
 }

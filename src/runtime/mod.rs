@@ -1,7 +1,8 @@
 //! The threads: every one of them, its start and its end, on one page.
 //!
 //! Start, in this order: bind the port (so that a port in use touches nothing else), take the
-//! directory, open the chain, then `disk`, `mine-N`, `owner`, `listen`; peers' threads come and go.
+//! directory, open the chain ([`Opened`]), then `disk`, `mine-N`, `listen`, `owner`; peers' threads come
+//! and go. Each handle ends its threads when it is dropped, so a start that fails half way leaves none.
 //!
 //! Stop, in this order, whatever peers do within five seconds: tell the owner, which does its last
 //! writes, ends every socket and drops every channel; wake the listener and join it and all peers'
@@ -85,6 +86,12 @@ impl Config {
             max_outbound: OUTBOUND_MAX,
         }
     }
+
+    /// Connections that there can be at a time. Peers that were named are dialled also when there are
+    /// enough others, so they come on top.
+    pub fn connections_max(&self) -> usize {
+        self.max_inbound + self.max_outbound + self.peers.len()
+    }
 }
 
 /// Why a daemon did not start, or why it ended.
@@ -133,20 +140,108 @@ impl StopHandle {
     }
 }
 
-/// How the owner ended; one message.
-type Ended = Receiver<Result<(), DaemonError>>;
+/// Binds the port of a node: what is in use is found out before anything else is touched.
+pub fn bind(config: &Config) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(config.bind).map_err(|source| DaemonError::Listen { address: config.bind, source })
+}
 
-/// A running node.
+/// A node whose chain is open and whose threads do not run yet.
+#[derive(Debug)]
+pub struct Opened {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    node_config: NodeConfig,
+    node: Node,
+    opening: Opening,
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    pool: Pool,
+    asked_to_stop: (Sender<()>, Receiver<()>),
+}
+
+impl Opened {
+    /// Opens the chain on this disk. `progress` hears how far that is.
+    pub fn open(
+        config: &Config,
+        listener: TcpListener,
+        disk: Arc<dyn Disk>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DaemonError> {
+        let listen = |source| DaemonError::Listen { address: config.bind, source };
+        let address = listener.local_addr().map_err(listen)?;
+        let clock = Clock::start();
+        let pool = Pool::new()?;
+        let node_config = node_config(config, address)?;
+        let (node, opening) = Node::open(node_config.clone(), &disk, progress)?;
+        let (config, asked_to_stop) = (config.clone(), bounded(1));
+        Ok(Self { config, listener, address, node_config, node, opening, disk, clock, pool, asked_to_stop })
+    }
+
+    /// What opening the chain found.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// The tip that it ends in.
+    pub fn tip(&self) -> &BlockMeta {
+        self.node.chain().tip()
+    }
+
+    /// For whoever may want it to stop once it runs.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.asked_to_stop.0.clone())
+    }
+
+    /// Starts the threads.
+    pub fn run(self) -> Result<Daemon, DaemonError> {
+        let Self { config, listener, address, node_config, node, opening, disk, clock, pool, asked_to_stop } = self;
+        let reader = node.reader();
+        let (control, controls) = bounded(CONTROL_MAX);
+        let (sender, inbox) = bounded(inbox_capacity(config.connections_max()));
+        let network = P2PConfig {
+            listener,
+            session: SessionConfig { params: Arc::clone(&config.params), verifier: pool.verifier() },
+            reader: reader.clone(),
+            node: node_config,
+            max_inbound: config.max_inbound,
+            write_ms: limits::WRITE_MS,
+            clock,
+        };
+        let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
+        let disk = DiskThread::start(disk, node.syncer(), node.chain().store().identity(), control.clone());
+        let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
+        let (miners, miner) = start_miners(&config, &pool.verifier(), clock, &control)?;
+        let peers = network.start().map_err(start_error("listening thread"))?;
+        let ports = Ports {
+            control: controls,
+            inbox,
+            ticks: tick(TICK),
+            network,
+            disk: disk_desk,
+            miner,
+            clock,
+            queue: Queue::default(),
+            chatter: Chatter::new(LINES_PER_MINUTE),
+        };
+        tell_of_start(&config, address);
+        let owner = Owner::start(node, ports, control)?;
+        let can_mine = config.payout.is_some();
+        Ok(Daemon { reader, opening, address, can_mine, asked_to_stop, owner, peers, miners, disk, pool })
+    }
+}
+
+/// A running node. Dropping it stops it in order, too, but nobody hears whether something failed.
+///
+/// The threads stand in the order in which they end.
 #[derive(Debug)]
 pub struct Daemon {
-    control: Sender<Control>,
     reader: ReadHandle,
     opening: Opening,
     address: SocketAddr,
     can_mine: bool,
     asked_to_stop: (Sender<()>, Receiver<()>),
-    ended: Ended,
-    owner: JoinHandle<()>,
+    owner: Owner,
     peers: P2PThreads,
     miners: Option<MinerThreads>,
     disk: DiskThread,
@@ -165,66 +260,8 @@ impl Daemon {
         disk: impl FnOnce() -> Result<Arc<dyn Disk>, StoreError>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DaemonError> {
-        let listen = |source| DaemonError::Listen { address: config.bind, source };
-        let listener = TcpListener::bind(config.bind).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        let clock = Clock::start();
-        let pool = Pool::new()?;
-        let disk = disk()?;
-        let node_config = node_config(config, address)?;
-        let (node, opening) = Node::open(node_config.clone(), &disk, progress)?;
-        let reader = node.reader();
-
-        let (control, controls) = bounded(CONTROL_MAX);
-        let (sender, inbox) = bounded(inbox_capacity(config.max_inbound + config.max_outbound));
-        let network = P2PConfig {
-            listener,
-            session: SessionConfig { params: Arc::clone(&config.params), verifier: pool.verifier.clone() },
-            reader: reader.clone(),
-            node: node_config,
-            max_inbound: config.max_inbound,
-            write_ms: limits::WRITE_MS,
-            clock,
-        };
-        let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
-
-        let identity = node.chain().store().identity();
-        let disk = DiskThread::start(disk, node.syncer(), identity, control.clone());
-        let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
-        let (miners, miner) = start_miners(config, &pool.verifier, clock, &control)?;
-        let peers = network.start().map_err(start_error("listening thread"))?;
-        let ports = Ports {
-            control: controls,
-            inbox,
-            ticks: tick(TICK),
-            network,
-            disk: disk_desk,
-            miner,
-            clock,
-            queue: Queue::default(),
-            chatter: Chatter::new(LINES_PER_MINUTE),
-        };
-        let (owner, ended) = start_owner(node, ports)?;
-        log::info!(
-            "listening on {address}, network {} (genesis {:.12}); all caps together: {} MiB",
-            config.params.spec().name,
-            config.params.genesis_id(),
-            limits::sum_bytes(config.max_inbound + config.max_outbound) >> 20
-        );
-        Ok(Self {
-            control,
-            reader,
-            opening,
-            address,
-            can_mine: config.payout.is_some(),
-            asked_to_stop: bounded(1),
-            ended,
-            owner,
-            peers,
-            miners,
-            disk,
-            pool,
-        })
+        let listener = bind(config)?;
+        Opened::open(config, listener, disk()?, progress)?.run()
     }
 
     /// Where others can connect.
@@ -250,14 +287,14 @@ impl Daemon {
     /// How the node is; `None` if it has ended.
     pub fn status(&self) -> Option<Status> {
         let (reply, answer) = bounded(1);
-        self.control.send(Control::Ask(Ask::Status(reply))).ok()?;
+        self.owner.control.send(Control::Ask(Ask::Status(reply))).ok()?;
         answer.recv().ok()
     }
 
     /// Mines so many blocks now, one after the other, whatever the pace. False if nobody is known whom
     /// they could pay, or the node has ended.
     pub fn generate(&self, count: u32) -> bool {
-        self.can_mine && self.control.send(Control::Generate { count }).is_ok()
+        self.can_mine && self.owner.control.send(Control::Generate { count }).is_ok()
     }
 
     /// For whoever may want it to stop.
@@ -269,32 +306,39 @@ impl Daemon {
     pub fn wait(self) -> Result<(), DaemonError> {
         select! {
             recv(self.asked_to_stop.1) -> _ => self.stop(),
-            recv(self.ended) -> outcome => self.finish(outcome.ok()),
+            recv(self.owner.ended) -> outcome => self.finish(outcome.ok()),
         }
     }
 
     /// Stops it in order; an error if something failed before or while it did.
     pub fn stop(self) -> Result<(), DaemonError> {
         // An owner that has ended needs no telling.
-        let _ = self.control.send(Control::Stop);
-        let outcome = self.ended.recv().ok();
+        let _ = self.owner.control.send(Control::Stop);
+        let outcome = self.owner.ended.recv().ok();
         self.finish(outcome)
     }
 
     /// Joins everything once the owner has ended.
     fn finish(self, outcome: Option<Result<(), DaemonError>>) -> Result<(), DaemonError> {
-        self.owner.join().expect("the spawn helper catches panics");
+        drop(self.owner);
         self.peers.stop();
-        if let Some(miners) = self.miners {
-            miners.stop();
-        }
+        drop(self.miners);
         let disk = self.disk.join();
-        self.pool.stop();
+        drop(self.pool);
         log::info!("stopped at height {}", self.reader.tip().header.height);
         // The owner ends quietly when the disk thread has failed: that one has the reason.
         outcome.expect("the owner says how it ended")?;
         Ok(disk?)
     }
+}
+
+fn tell_of_start(config: &Config, address: SocketAddr) {
+    log::info!(
+        "listening on {address}, network {} (genesis {:.12}); all caps together: {} MiB",
+        config.params.spec().name,
+        config.params.genesis_id(),
+        limits::sum_bytes(config.connections_max()) >> 20
+    );
 }
 
 fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, DaemonError> {
@@ -331,25 +375,48 @@ fn start_miners(
     Ok((Some(threads), Some(desk)))
 }
 
-/// The owner's thread, and where it says how it ended.
-fn start_owner(node: Node, ports: Ports) -> Result<(JoinHandle<()>, Ended), DaemonError> {
-    let (end, ended) = bounded(1);
-    let owner = spawn("owner", STACK_LARGE_BYTES, move || {
-        let outcome = match caught(|| owner::run(node, ports)) {
-            Ok(outcome) => outcome.map_err(DaemonError::Store),
-            Err(panic) => Err(DaemonError::Panicked(panic)),
-        };
-        let cause = outcome.as_ref().map_or_else(ToString::to_string, |()| "the node is stopping".to_owned());
-        end.send(outcome).expect("the channel has room for the only message");
-        cause
-    });
-    Ok((owner.map_err(start_error("owner"))?, ended))
+/// The owner's thread; dropping it ends and joins it.
+#[derive(Debug)]
+struct Owner {
+    control: Sender<Control>,
+    /// How it ended; one message.
+    ended: Receiver<Result<(), DaemonError>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// The threads that check signatures of blocks that we asked for.
+impl Owner {
+    fn start(node: Node, ports: Ports, control: Sender<Control>) -> Result<Self, DaemonError> {
+        let (end, ended) = bounded(1);
+        let thread = spawn("owner", STACK_LARGE_BYTES, move || {
+            let outcome = match caught(|| owner::run(node, ports)) {
+                Ok(outcome) => outcome.map_err(DaemonError::Store),
+                Err(panic) => Err(DaemonError::Panicked(panic)),
+            };
+            let cause = outcome.as_ref().map_or_else(ToString::to_string, |()| "the node is stopping".to_owned());
+            // Nobody listens if the daemon was dropped.
+            let _ = end.try_send(outcome);
+            cause
+        });
+        Ok(Self { control, ended, thread: Some(thread.map_err(start_error("owner"))?) })
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.control.send(Control::Stop);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the spawn helper catches panics");
+        }
+    }
+}
+
+/// The threads that check signatures of blocks that we asked for; dropping it joins them, after every
+/// other holder of the verifier has ended.
 #[derive(Debug)]
 struct Pool {
-    verifier: Verifier,
+    /// `None` once it ends.
+    verifier: Option<Verifier>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -359,13 +426,18 @@ impl Pool {
         getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
         let (pool, threads) = check_pool().map_err(start_error("checking threads"))?.unzip();
         let verifier = Verifier::new(secret, pool.map(Arc::new));
-        Ok(Self { verifier, threads: threads.unwrap_or_default() })
+        Ok(Self { verifier: Some(verifier), threads: threads.unwrap_or_default() })
     }
 
-    /// Joins the threads; every other holder of the verifier has ended.
-    fn stop(self) {
-        drop(self.verifier);
-        for thread in self.threads {
+    fn verifier(&self) -> Verifier {
+        self.verifier.clone().expect("it is there until the pool is dropped")
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.verifier = None;
+        for thread in self.threads.drain(..) {
             thread.join().expect("the spawn helper catches panics");
         }
     }

@@ -58,6 +58,51 @@ impl Default for Queue {
     }
 }
 
+/// Whose turn it is, with what it brings.
+#[derive(Debug)]
+enum Picked<T> {
+    Control(Control),
+    Input(T),
+    Tick,
+    Continue,
+    /// Every sender is gone.
+    End,
+}
+
+impl Queue {
+    /// Waits for whoever is next; `busy`: a turn was cut short and goes on between two others.
+    fn next<T>(
+        &mut self,
+        control: &Receiver<Control>,
+        inbox: &Receiver<T>,
+        ticks: &Receiver<Instant>,
+        busy: bool,
+    ) -> Picked<T> {
+        if busy && !self.continued && control.is_empty() {
+            self.continued = true;
+            return Picked::Continue;
+        }
+        self.continued = false;
+        let go_on = if busy { after(Duration::ZERO) } else { never() };
+        loop {
+            if self.before_tick == Some(0) {
+                self.before_tick = None;
+                return Picked::Tick;
+            }
+            select_biased! {
+                recv(control) -> control => return control.map_or(Picked::End, Picked::Control),
+                // A tick that is waiting already is not put off by the next one: time must pass in a flood.
+                recv(ticks) -> _ => self.before_tick = self.before_tick.or(Some(inbox.len())),
+                recv(inbox) -> input => {
+                    self.before_tick = self.before_tick.map(|before| before - 1);
+                    return input.map_or(Picked::End, Picked::Input);
+                }
+                recv(go_on) -> _ => return Picked::Continue,
+            }
+        }
+    }
+}
+
 /// What to do next.
 enum Next {
     Event(Event),
@@ -109,27 +154,12 @@ impl Ports {
         if let Some(input) = self.network.take_stillborn() {
             return Next::Event(self.network.admit(input));
         }
-        if busy && !self.queue.continued && self.control.is_empty() {
-            self.queue.continued = true;
-            return Next::Event(Event::Continue);
-        }
-        self.queue.continued = false;
-        let go_on = if busy { after(Duration::ZERO) } else { never() };
-        loop {
-            if self.queue.before_tick == Some(0) {
-                self.queue.before_tick = None;
-                return Next::Event(Event::Tick);
-            }
-            select_biased! {
-                recv(self.control) -> control => return control.map_or(Next::Stop, next_of), // every sender is gone
-                recv(self.ticks) -> _ => self.queue.before_tick = Some(self.inbox.len()),
-                recv(self.inbox) -> input => {
-                    let Ok(input) = input else { return Next::Stop };
-                    self.queue.before_tick = self.queue.before_tick.map(|before| before - 1);
-                    return Next::Event(self.network.admit(input));
-                }
-                recv(go_on) -> _ => return Next::Event(Event::Continue),
-            }
+        match self.queue.next(&self.control, &self.inbox, &self.ticks, busy) {
+            Picked::Control(control) => next_of(control),
+            Picked::Input(input) => Next::Event(self.network.admit(input)),
+            Picked::Tick => Next::Event(Event::Tick),
+            Picked::Continue => Next::Event(Event::Continue),
+            Picked::End => Next::Stop,
         }
     }
 
@@ -186,5 +216,43 @@ fn next_of(control: Control) -> Next {
         Control::Event(event) => Next::Event(event),
         Control::Generate { count } => Next::Generate(count),
         Control::Ask(ask) => Next::Answer(ask),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    /// Goal: time passes however slowly the owner handles what never ends, and those who were there before
+    /// a tick are heard before it. Method: an inbox that is filled up after each input, and a new tick
+    /// after each too, as if each took longer than the time between two ticks; no clock.
+    #[test]
+    fn a_flood_that_is_handled_slowly_does_not_stop_time() {
+        const PLACES: usize = 10;
+        let (_control, controls) = bounded(1);
+        let (sender, inbox) = bounded(PLACES);
+        let (ticker, ticks) = bounded(1);
+        let mut queue = Queue { before_tick: None, continued: false };
+        (0..PLACES).for_each(|n| sender.send(n).expect("room"));
+        let mut since_tick = 0;
+        let mut ticked = 0;
+        for n in PLACES..100 * PLACES {
+            // Full if the one before has not been taken, as with a real ticker.
+            let _ = ticker.try_send(Instant::now());
+            match queue.next(&controls, &inbox, &ticks, false) {
+                Picked::Input(_) => {
+                    since_tick += 1;
+                    sender.send(n).expect("one was taken");
+                }
+                Picked::Tick => {
+                    assert_eq!(since_tick, PLACES, "as many as were there before it");
+                    (since_tick, ticked) = (0, ticked + 1);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(ticked, 90);
     }
 }

@@ -39,8 +39,23 @@ pub enum Loaded {
     Ignored(String),
 }
 
+/// What a checkpoint of so many coins takes.
+pub fn size_bytes(coins: usize) -> u64 {
+    (HEADER_BYTES + SHARDS * SHARD_HEADER_BYTES + coins * COIN_BYTES) as u64
+}
+
+/// Removes what a process left that ended while it was writing one.
+pub fn clean(disk: &dyn Disk) -> Result<(), StoreError> {
+    let fresh = fresh();
+    if disk.exists(&fresh).map_err(StoreError::io("look for", disk.path(&fresh)))? {
+        disk.remove(&fresh).map_err(StoreError::io("remove", disk.path(&fresh)))?;
+    }
+    Ok(())
+}
+
 /// Writes the ledger after block `tip`, which must be durable. Asks between shards whether to go on;
-/// gives whether it did to the end.
+/// gives whether it did to the end. However it ends, nothing half written is left, and the checkpoint
+/// before it stands until the new one is whole.
 pub fn write(
     disk: &dyn Disk,
     identity: &FileIdentity,
@@ -48,15 +63,42 @@ pub fn write(
     ledger: &Ledger,
     keep_going: &mut dyn FnMut() -> bool,
 ) -> Result<bool, StoreError> {
-    let fresh = format!("{CHECKPOINT}.new");
+    clean(disk)?;
+    let path = disk.path(&fresh());
+    let written = write_beside(disk, header_bytes(identity, tip, ledger.len() as u64), ledger, keep_going);
+    match written {
+        Ok(true) => {}
+        Ok(false) => {
+            clean(disk)?;
+            return Ok(false);
+        }
+        Err(error) => {
+            // The first failure is the one to be told; what cannot be removed goes with the next try.
+            let _ = clean(disk);
+            return Err(error);
+        }
+    }
+    disk.sync_dir().map_err(StoreError::io("sync the directory of", &path))?;
+    Ok(true)
+}
+
+fn fresh() -> String {
+    format!("{CHECKPOINT}.new")
+}
+
+fn write_beside(
+    disk: &dyn Disk,
+    header: [u8; HEADER_BYTES],
+    ledger: &Ledger,
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<bool, StoreError> {
+    let fresh = fresh();
     let path = disk.path(&fresh);
-    disk.remove(&fresh).map_err(StoreError::io("remove", &path))?;
     let file = disk.open(&fresh).map_err(StoreError::io("create", &path))?;
-    let mut buffer = header_bytes(identity, tip, ledger.len() as u64).to_vec();
+    let mut buffer = header.to_vec();
     let mut at = 0;
     for shard in ledger.shards() {
         if !keep_going() {
-            disk.remove(&fresh).map_err(StoreError::io("remove", &path))?;
             return Ok(false);
         }
         shard_into(shard, &mut buffer);
@@ -69,7 +111,6 @@ pub fn write(
     file.write_at(&buffer, at).map_err(StoreError::io("write", &path))?;
     file.sync().map_err(StoreError::io("sync", &path))?;
     disk.rename(&fresh, CHECKPOINT).map_err(StoreError::io("rename", &path))?;
-    disk.sync_dir().map_err(StoreError::io("sync the directory of", &path))?;
     Ok(true)
 }
 

@@ -214,4 +214,12 @@ impl StoreError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+
+    /// What happened without what to do about it: for whoever goes on all the same.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Io { action, path, source } => format!("cannot {action} `{}`: {source}", path.display()),
+            other => other.to_string(),
+        }
+    }
 }

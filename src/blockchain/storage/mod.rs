@@ -313,10 +313,6 @@ impl Poison {
 
     /// Keeps the first.
     fn set(&self, error: &StoreError) {
-        let reason = match error {
-            StoreError::Io { action, path, source } => format!("cannot {action} `{}`: {source}", path.display()),
-            other => other.to_string(),
-        };
-        self.0.get_or_init(|| reason);
+        self.0.get_or_init(|| error.cause());
     }
 }
