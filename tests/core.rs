@@ -348,7 +348,7 @@ fn undeliverable_branch_that_fills_the_tree_is_given_up() {
     world.mute(0, 1);
     let peer = world.peer_of(0, 1);
     let branch = world.forge_branch(1, 20_000, 0);
-    let sketch = world.sketch_of(branch.last().expect("many"));
+    let sketch = World::sketch_of(branch.last().expect("many"));
     world.step(0, Event::NewBlock { peer, block: sketch });
     for message in branch.chunks(2_000) {
         let headers = message.iter().map(CheckedBlock::checked_header).collect();

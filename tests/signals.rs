@@ -26,7 +26,7 @@ fn generate(data: &std::path::Path) -> Hash {
 
 /// One of 32 peers: they are at eight different things when the signal comes.
 fn peer(n: u64, port: u16, params: &Params, tip: Hash) -> TcpStream {
-    if n % 8 == 0 {
+    if n.is_multiple_of(8) {
         return connect(port); // without a word
     }
     let frame = Message::Hello(hello(params, n)).to_frame();

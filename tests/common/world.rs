@@ -328,7 +328,7 @@ impl World {
     }
 
     /// A block as somebody announces it who keeps the body back.
-    pub(crate) fn sketch_of(&self, block: &CheckedBlock) -> Announced {
+    pub(crate) fn sketch_of(block: &CheckedBlock) -> Announced {
         let decoded: Block = codec::decode(block.bytes()).expect("a block");
         let (header, coinbase) = (decoded.header, decoded.coinbase);
         let news = NewBlock { header, coinbase, short_ids: List::first_of(vec![[1; 6]]) };
