@@ -125,6 +125,8 @@ mod tests {
         assert!(told.is_empty(), "nobody overtakes");
         drop(first);
         assert_eq!(told.recv(), Ok(0));
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
     }
 }

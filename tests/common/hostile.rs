@@ -3,14 +3,15 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use spindle::blockchain::params::Params;
-use spindle::node::message::{Hello, Kind, Message};
+use spindle::blockchain::block::Header;
+use spindle::blockchain::params::{BLOCK_BYTES_MAX, Params};
+use spindle::node::message::{HEADERS_MAX, Hello, Kind, Message, NewBlock};
 use spindle::primitives::codec::List;
-use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, MAGIC};
+use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK, MAGIC, frame_into};
 use spindle::primitives::hash::Hash;
 
 /// A hello that the node at the other end accepts.
@@ -79,8 +80,19 @@ pub(crate) struct Crowd {
 type Way = fn(u16, &Params, u64) -> io::Result<()>;
 
 /// All of them.
-const WAYS: [Way; 8] =
-    [silent, drip, flood_pings, flood_pings_unread, hoard_blocks, huge_frame, garbage, many_requests];
+const WAYS: [Way; 11] = [
+    silent,
+    drip,
+    flood_pings,
+    flood_pings_unread,
+    hoard_blocks,
+    huge_frame,
+    garbage,
+    many_requests,
+    flood_news,
+    claim_a_heavier_chain,
+    claim_a_heavier_chain,
+];
 
 impl Crowd {
     /// So many members, each with a way of its own, coming back whenever they are cut.
@@ -142,11 +154,11 @@ fn drip(port: u16, params: &Params, nonce: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn news() -> spindle::node::message::NewBlock {
+fn news() -> NewBlock {
     use spindle::blockchain::transaction::{Coinbase, Output};
     use spindle::primitives::keys::Key;
     let output = Output { amount: 1, key: Key([1; 32]), view_tag: 0 };
-    spindle::node::message::NewBlock {
+    NewBlock {
         header: *Params::regtest().genesis(),
         coinbase: Coinbase { version: 1, height: 1, output, tx_key: Key([0; 32]) },
         short_ids: List::first_of(vec![[7; 6]; 4_000]),
@@ -229,4 +241,68 @@ fn many_requests(port: u16, params: &Params, nonce: u64) -> io::Result<()> {
         stream.write_all(&question)?;
     }
     Ok(())
+}
+
+/// Sends the largest news of a block that there can be, over and over, unasked.
+fn flood_news(port: u16, params: &Params, nonce: u64) -> io::Result<()> {
+    let mut stream = greeted(port, params, nonce)?;
+    patient(&stream)?;
+    let most = (Kind::NewBlock.bytes_max() - 184) / 6;
+    let news = NewBlock { header: fork(params)[0], short_ids: List::first_of(vec![[7; 6]; most]), ..news() };
+    let frame = Message::NewBlock(Box::new(news)).to_frame();
+    let end = Instant::now() + STAY;
+    while Instant::now() < end {
+        stream.write_all(&frame)?;
+    }
+    Ok(())
+}
+
+/// Says that it has a heavier chain, sends its headers in full messages, and answers the question for
+/// bodies with the right header and a mebibyte of nothing, of which the last byte is long in coming.
+fn claim_a_heavier_chain(port: u16, params: &Params, nonce: u64) -> io::Result<()> {
+    let fork = fork(params);
+    let (height, work) = (fork.len() as u64, fork.len() as u128);
+    let mut stream = connect(port);
+    patient(&stream)?;
+    stream.write_all(&Message::Hello(Hello { height, work, ..hello(params, nonce) }).to_frame())?;
+    let end = Instant::now() + STAY;
+    while Instant::now() < end {
+        let (kind, payload) = read_frame(&mut stream)?;
+        let Some(kind) = Kind::from_number(kind).filter(|kind| *kind != Kind::HelloAck) else { continue };
+        match Message::from_payload(kind, &payload) {
+            Ok(Message::GetHeaders(locator)) => {
+                let known = fork.iter().rposition(|header| locator.contains(&header.id()));
+                let rest = &fork[known.map_or(0, |known| known + 1)..];
+                let some = rest[..rest.len().min(HEADERS_MAX)].to_vec();
+                stream.write_all(&Message::Headers(List::first_of(some)).to_frame())?;
+            }
+            Ok(Message::GetBlocks { last, count }) => {
+                let place = fork.iter().position(|header| header.id() == last).ok_or(io::ErrorKind::InvalidData)?;
+                let mut body = fork[place + 1 - usize::from(count)].to_bytes().to_vec();
+                body.resize(BLOCK_BYTES_MAX, 0);
+                let mut frame = Vec::new();
+                frame_into(KIND_BLOCK, &body, &mut frame);
+                stream.write_all(&frame[..frame.len() - 1])?;
+                BODIES_BEGUN.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                stream.write_all(&frame[frame.len() - 1..])?;
+            }
+            Ok(Message::Ping(theirs)) => stream.write_all(&Message::Pong(theirs).to_frame())?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+static BODIES_BEGUN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many bodies of a heavier chain a node has asked for.
+pub(crate) fn bodies_begun() -> usize {
+    BODIES_BEGUN.load(Ordering::Relaxed)
+}
+
+/// Headers of a chain that is heavier than any that is served here.
+fn fork(params: &Params) -> &'static [Header] {
+    static FORK: std::sync::OnceLock<Vec<Header>> = std::sync::OnceLock::new();
+    FORK.get_or_init(|| super::chains::headers(params, 25_000))
 }
