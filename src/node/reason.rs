@@ -174,7 +174,7 @@ pub enum Reason {
         limit_bytes: usize,
     },
     /// It does not read.
-    #[error("it took nothing for {limit_ms} ms")]
+    #[error("it did not take what we sent within {limit_ms} ms")]
     WriteTimeout {
         /// The deadline.
         limit_ms: u64,
