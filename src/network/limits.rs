@@ -48,7 +48,7 @@ pub const OUTBOX_MESSAGE_BYTES: usize = 64;
 pub const REQUESTS_MAX: usize = 4;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
-/// What a writer holds while its peer is waited for: 40 × 256 KiB = 10 MiB, and the numbers of the
+/// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the
 /// blocks that it is to send.
 const WRITING_BYTES: usize = CHUNK_BYTES + HEADER_BYTES + 4 * BLOCKS_MAX as usize;
 /// Writers that read from the file at a time, each up to a whole block: 4 × 1 MiB. None waits for its peer
