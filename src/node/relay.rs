@@ -71,7 +71,7 @@ impl Relay {
             return;
         }
         self.mining = wanted;
-        let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key)));
+        let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key, &[])));
         turn.out.push(Effect::Mine { template });
     }
 }
