@@ -12,7 +12,6 @@
 //! it to that). Those that neither hang on an undone block nor lose a coin stay where they are, and the
 //! result is the same: what was confirmed conflicts with nothing that was in the pool.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::blockchain::block::{CheckedBlock, TRANSFERS_AT};
@@ -24,8 +23,8 @@ use crate::blockchain::transaction::CoinId;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Wall;
 
-/// Bytes of transactions that one call of [`Mempool::readmit`] looks at: a count, so that it is the same
-/// on every run.
+/// Bytes of transactions that a turn should let [`Mempool::readmit`] look at: a count, so that it is the
+/// same on every run.
 pub const READMIT_BYTES: usize = 256 << 10;
 /// Bytes of undone blocks whose transactions may return. Of deeper reorganisations the newest are given
 /// up: what hangs together begins with the oldest.
@@ -34,15 +33,29 @@ pub const RETURNING_BYTES_MAX: usize = 16 << 20;
 /// What waits to enter anew.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Returning {
-    /// Transfers of undone blocks, the oldest block first.
-    blocks: VecDeque<Body>,
+    /// The last one goes first: what it holds was in the pool or the chain when the others were not, so
+    /// theirs may hang on it.
+    rounds: Vec<Round>,
+    /// Whether what is undone now joins the last round; not if some of that has returned already.
+    open: bool,
     block_bytes: usize,
-    /// What the pool had to give up. Later rounds go first: what hangs on another left before it.
-    pool: BTreeMap<(Reverse<u64>, u64), (CheckedTx, Wall)>,
-    /// Their memory; it counts as the pool's.
+    /// Memory of what was in the pool; it counts as the pool's.
     pool_bytes: usize,
-    /// Calls of `readmit` so far.
-    round: u64,
+}
+
+/// What was undone without anything returning in between: usually all that there is.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    /// Blocks with transfers, the oldest first.
+    blocks: VecDeque<Body>,
+    /// What the pool had to give up, in the order of entry.
+    pool: BTreeMap<u64, (CheckedTx, Wall)>,
+}
+
+impl Round {
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.pool.is_empty()
+    }
 }
 
 /// A block's bytes, and which of them are still to be looked at.
@@ -54,7 +67,7 @@ struct Body {
 
 impl Returning {
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.pool.is_empty()
+        self.rounds.is_empty()
     }
 
     pub(super) fn pool_bytes(&self) -> usize {
@@ -67,9 +80,17 @@ impl Returning {
         std::iter::from_fn(|| copy.next(params)).map(|(tx, arrived)| (tx, arrived.unwrap_or(now))).collect()
     }
 
+    fn round(&mut self) -> &mut Round {
+        if !self.open {
+            self.rounds.push(Round::default());
+            self.open = true;
+        }
+        self.rounds.last_mut().expect("an open round is the last one")
+    }
+
     fn give_up(&mut self, number: u64, tx: CheckedTx, arrived: Wall) {
         self.pool_bytes += memory_bytes(&tx);
-        self.pool.insert((Reverse(self.round), number), (tx, arrived));
+        self.round().pool.insert(number, (tx, arrived));
     }
 
     fn undone(&mut self, block: &CheckedBlock) {
@@ -77,29 +98,37 @@ impl Returning {
             return;
         }
         self.block_bytes += block.bytes().len();
-        self.blocks.push_front(Body { bytes: block.bytes().to_vec(), at: TRANSFERS_AT });
+        self.round().blocks.push_front(Body { bytes: block.bytes().to_vec(), at: TRANSFERS_AT });
         while self.block_bytes > RETURNING_BYTES_MAX
-            && let Some(newest) = self.blocks.pop_back()
+            && let Some(newest) = self.rounds.iter_mut().find_map(|round| round.blocks.pop_back())
         {
             self.block_bytes -= newest.bytes.len();
         }
+        self.rounds.retain(|round| !round.is_empty());
     }
 
     /// The next one, and when it arrived if it was here before.
     fn next(&mut self, params: &Params) -> Option<(CheckedTx, Option<Wall>)> {
-        if let Some(body) = self.blocks.front_mut() {
+        self.open = false;
+        let round = self.rounds.last_mut()?;
+        let next = if let Some(body) = round.blocks.front_mut() {
             let (read, rest) = ReadTx::read_prefix(params, &body.bytes[body.at..])
                 .expect("a block of the chain was decoded and checked before");
             body.at = body.bytes.len() - rest.len();
             if rest.is_empty() {
                 self.block_bytes -= body.bytes.len();
-                self.blocks.pop_front();
+                round.blocks.pop_front();
             }
-            return Some((read.trusted(), None));
+            (read.trusted(), None)
+        } else {
+            let (_, (tx, arrived)) = round.pool.pop_first().expect("a round without anything is dropped");
+            self.pool_bytes -= memory_bytes(&tx);
+            (tx, Some(arrived))
+        };
+        if round.is_empty() {
+            self.rounds.pop();
         }
-        let (_, (tx, arrived)) = self.pool.pop_first()?;
-        self.pool_bytes -= memory_bytes(&tx);
-        Some((tx, Some(arrived)))
+        Some(next)
     }
 }
 
@@ -176,15 +205,15 @@ impl Mempool {
         self.returning.is_empty()
     }
 
-    /// Lets a slice of what returns enter anew, if it still may; true if more is left. To be called only
-    /// while the chain rests: it takes the ground for the tip's.
+    /// Lets a slice of what returns enter anew, if it still may: so many bytes (a turn's are
+    /// [`READMIT_BYTES`]) and the transaction that passes them. True if more is left. To be called only while
+    /// the chain rests: it takes the ground for the tip's.
     ///
     /// The limit of rows and the bound in bytes hold for these too; the floor does not, for they were
     /// let in before.
-    pub fn readmit(&mut self, params: &Params, ground: &Ground) -> bool {
-        self.returning.round += 1;
+    pub fn readmit(&mut self, params: &Params, ground: &Ground, turn_bytes: usize) -> bool {
         let mut looked_bytes = 0;
-        while looked_bytes < READMIT_BYTES
+        while looked_bytes < turn_bytes
             && let Some((tx, arrived)) = self.returning.next(params)
         {
             looked_bytes += tx.bytes().len();
