@@ -886,7 +886,8 @@ impl World {
                 break;
             }
             let ground = Ground { ledger: &self.ledger, next_height: self.position.height + 1, now: at(0) };
-            for _ in 0..self.rng.below(20) {
+            // At least one: else what follows would be the same walk.
+            for _ in 0..=self.rng.below(20) {
                 self.pool.readmit(&self.params, &ground, 1);
             }
             // What was refused on this tip is gone; nothing else is.
@@ -894,7 +895,8 @@ impl World {
             let saved = read_file(&self.params, &bytes).expect("as it was written");
             let left: BTreeSet<Hash> = saved.iter().map(|saved| saved.tx.id()).collect();
             assert!(self.from_scratch(order.clone()).iter().all(|tx| left.contains(&tx.id())));
-            order.retain(|tx| left.contains(&tx.id()));
+            // Those that are in go before those that are still to return.
+            order = saved.into_iter().map(|saved| saved.tx.trusted()).collect();
         }
         self.settle();
         self.naive = self.from_scratch(order);
