@@ -771,7 +771,7 @@ impl World {
     }
 
     /// What a pool holds that is given these in this order, from nothing.
-    fn from_scratch(&self, order: Vec<CheckedTx>) -> Vec<CheckedTx> {
+    fn recomputed(&self, order: Vec<CheckedTx>) -> Vec<CheckedTx> {
         let mut pool: Vec<CheckedTx> = Vec::new();
         for tx in order {
             if self.naive_allows(&pool, &tx) {
@@ -817,7 +817,7 @@ impl World {
         }
         coins.retain(|coin| coin.amount > 10_000_000);
         let mut inputs: Vec<Input> = Vec::new();
-        for _ in 0..1 + self.rng.below(3) {
+        for _ in 0..=self.rng.below(3) {
             let coin = coins[self.rng.below(coins.len())];
             if inputs.iter().all(|input| input.outpoint != coin.outpoint) {
                 inputs.push(coin);
@@ -894,12 +894,12 @@ impl World {
             let bytes = self.pool.to_file(&self.params, Wall(0));
             let saved = read_file(&self.params, &bytes).expect("as it was written");
             let left: BTreeSet<Hash> = saved.iter().map(|saved| saved.tx.id()).collect();
-            assert!(self.from_scratch(order.clone()).iter().all(|tx| left.contains(&tx.id())));
+            assert!(self.recomputed(order.clone()).iter().all(|tx| left.contains(&tx.id())));
             // Those that are in go before those that are still to return.
             order = saved.into_iter().map(|saved| saved.tx.trusted()).collect();
         }
         self.settle();
-        self.naive = self.from_scratch(order);
+        self.naive = self.recomputed(order);
     }
 }
 
@@ -923,7 +923,7 @@ fn pool_equals_a_recomputation_from_scratch() {
                 0 | 1 => {
                     world.mine_something();
                     let order = std::mem::take(&mut world.naive);
-                    world.naive = world.from_scratch(order);
+                    world.naive = world.recomputed(order);
                 }
                 2 if world.chain.len() > 10 => {
                     let before = world.pool.len();
@@ -949,7 +949,7 @@ fn a_walk_that_turns_back_restores_the_pool() {
         let best: Vec<CheckedTx> = world.pool.pack().transfers.into_iter().take(6).cloned().collect();
         world.mine(&best.iter().collect::<Vec<_>>());
         let order = std::mem::take(&mut world.naive);
-        world.naive = world.from_scratch(order);
+        world.naive = world.recomputed(order);
     }
     (0..20).for_each(|_| world.receive(5));
     let before: BTreeSet<Hash> = world.pool.ids().collect();
@@ -967,6 +967,7 @@ fn a_walk_that_turns_back_restores_the_pool() {
     while let Some(block) = old.pop() {
         world.connect(block);
     }
+    assert!(!world.pool.orphans_ready());
     world.settle();
     assert_eq!(world.pool.ids().collect::<BTreeSet<_>>(), before);
 }

@@ -3,7 +3,7 @@
 //! The pool stands on the ledger: what is in it spends coins of the ledger, or of others in it, each
 //! coin once; so all of it could be in the next blocks. First seen wins a conflict, nothing is replaced.
 //! When its memory is used up whoever pays least for a byte leaves, with all that hangs on it, and the
-//! floor rises above what that paid ([`rate`]).
+//! floor rises above what that paid (rate.rs).
 //!
 //! A stranger's transaction comes in two steps (RULES 31). [`Mempool::offer`] matches what it claims with
 //! the ledger and the pool before a signature is looked at: invented coins buy no verification. Then the
@@ -208,7 +208,8 @@ impl Mempool {
     }
 
     /// Takes a transaction that has just come in, unverified: says whether to verify it, and holds it if
-    /// only its parents are missing.
+    /// only its parents are missing. While the pool is not [settled](Self::is_settled) it takes none: the
+    /// caller offers it again, or asks for it again.
     pub fn offer(&mut self, source: Source, tx: ReadTx, ground: &Ground) -> Offer {
         if self.orphans.contains(&tx.id()) {
             return Offer::Refused(PoolReject::Known { id: tx.id() });
@@ -229,10 +230,14 @@ impl Mempool {
         self.enter(tx, arrived, ground)
     }
 
-    /// One orphan whose coin has appeared, looked at again; `None` when there is none to look at.
+    /// One orphan whose coin has appeared, looked at again; `None` when there is none to look at, or when
+    /// what returns after a reorganisation goes first.
     ///
     /// One in each call, whatever appeared: the caller takes its turns in between.
     pub fn next_orphan(&mut self, ground: &Ground) -> Option<(Source, Offer)> {
+        if !self.orphans_ready() {
+            return None;
+        }
         let (source, since, tx) = self.orphans.next_ready()?;
         let offer = match self.match_inputs(&tx, ground) {
             Ok(()) => Offer::Ready(tx),
@@ -247,7 +252,7 @@ impl Mempool {
 
     /// Whether [`Self::next_orphan`] has one.
     pub fn orphans_ready(&self) -> bool {
-        self.orphans.any_ready()
+        self.is_settled() && self.orphans.any_ready()
     }
 
     /// A source has gone: its orphans go too.
@@ -279,7 +284,7 @@ impl Mempool {
 
     /// What we ask of strangers' transactions beyond what blocks ask.
     fn check_policy(&self, tx: &TxFacts, ground: &Ground) -> Result<(), PoolReject> {
-        if !self.returning.is_empty() {
+        if !self.is_settled() {
             return Err(PoolReject::Reorganising);
         }
         if self.contains(&tx.id()) {
