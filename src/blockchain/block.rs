@@ -11,10 +11,11 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::difficulty;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params, RULES_KNOWN};
 use crate::blockchain::reject::Reject;
-use crate::blockchain::transaction::{CoinId, Coinbase, Outpoint, TRANSACTION_BYTES_MIN, Transaction, VERSION};
+use crate::blockchain::transaction::{CoinId, Coinbase, Input, Outpoint, TRANSACTION_BYTES_MIN, Transaction, VERSION};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
 use crate::primitives::hash::Hash;
 use crate::primitives::keys::{Claim, Verifier};
@@ -25,8 +26,11 @@ pub const HEADER_BYTES: usize = 100;
 /// A coinbase's size in bytes.
 pub const COINBASE_BYTES: usize = 82;
 
+/// Where the transfers of a block begin: after header, coinbase and count.
+pub const TRANSFERS_AT: usize = HEADER_BYTES + COINBASE_BYTES + 2;
+
 /// As many transfers as fit a block: each takes at least 227 bytes.
-pub const TRANSFERS_MAX: usize = (BLOCK_BYTES_MAX - HEADER_BYTES - COINBASE_BYTES - 2) / TRANSACTION_BYTES_MIN;
+pub const TRANSFERS_MAX: usize = (BLOCK_BYTES_MAX - TRANSFERS_AT) / TRANSACTION_BYTES_MIN;
 
 /// What is hashed: 100 bytes that commit to everything in the block and before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -156,6 +160,38 @@ pub struct CheckedBlock {
 }
 
 impl CheckedBlock {
+    /// A block from its header, its coinbase and transfers whose signatures were verified before: by the
+    /// mempool, or just now. Every other rule is checked as [`ReadBlock::read`] does, the root first.
+    pub fn assemble(
+        params: &Params,
+        header: CheckedHeader,
+        coinbase: &Coinbase,
+        transfers: &[&CheckedTx],
+    ) -> Result<Self, Reject> {
+        let size_bytes = TRANSFERS_AT + transfers.iter().map(|transfer| transfer.bytes().len()).sum::<usize>();
+        if size_bytes > BLOCK_BYTES_MAX {
+            return Err(Reject::BlockTooLarge { size_bytes });
+        }
+        header.header().check_rules(params)?;
+        let ids = transfers.iter().map(|transfer| transfer.id());
+        let transactions: Vec<Hash> = std::iter::once(coinbase.id()).chain(ids).collect();
+        check_root(header.header(), &transactions)?;
+        let mut bytes = Vec::with_capacity(size_bytes);
+        bytes.extend_from_slice(&header.header().to_bytes());
+        codec::encode_into(coinbase, &mut bytes);
+        let count = u16::try_from(transfers.len()).expect("a block of legal size has few enough transfers");
+        codec::encode_into(&count, &mut bytes);
+        let mut tables = Tables::for_lists(transfers.iter().map(|t| (t.spent().len(), t.created().len())))?;
+        for transfer in transfers {
+            bytes.extend_from_slice(transfer.bytes());
+            let inputs: Vec<Input> = transfer.inputs().collect();
+            inputs.iter().try_for_each(|input| input.check_maturity(header.header().height))?;
+            let (spent, created) = (transfer.spent().iter().copied(), transfer.created().iter().copied());
+            tables.add(transfer.fee(), &inputs, spent, created)?;
+        }
+        tables.into_block(params, bytes, header, transactions, coinbase)
+    }
+
     /// The block's bytes, as they came.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -219,13 +255,13 @@ impl ReadBlock {
         if !rest.is_empty() {
             return Err(CodecError::Trailing { extra: rest.len() }.into());
         }
-        let found = merkle_root(&transactions);
-        if found != header.header().merkle_root {
-            return Err(Reject::MerkleRoot { found, header: header.header().merkle_root });
+        check_root(header.header(), &transactions)?;
+        let mut tables = Tables::for_lists(transfers.iter().map(|(t, _)| (t.inputs.len(), t.outputs.len())))?;
+        for ((transfer, size_bytes), id) in transfers.iter().zip(&transactions[1..]) {
+            let fee = transfer.check(*size_bytes, header.header().height)?;
+            tables.add(fee, &transfer.inputs, transfer.inputs.iter().map(Input::coin), transfer.coins(*id))?;
         }
-        let mut block = CheckedBlock { bytes, header, transactions, spent: Vec::new(), created: Vec::new() };
-        let fees = block.read_transfers(&transfers)?;
-        block.read_coinbase(params, &coinbase, fees)?;
+        let block = tables.into_block(params, bytes, header, transactions, &coinbase)?;
         let mut claims = Vec::new();
         let mut claim_ends = Vec::with_capacity(transfers.len());
         for (transfer, _) in &transfers {
@@ -279,51 +315,82 @@ fn read_count(bytes: &mut &[u8]) -> Result<usize, Reject> {
     Ok(usize::from(count))
 }
 
-impl CheckedBlock {
-    /// Checks the transfers together, fills the tables, and gives the fees.
-    fn read_transfers(&mut self, transfers: &[(Transaction, usize)]) -> Result<u64, Reject> {
-        let inputs = transfers.iter().map(|(transfer, _)| transfer.inputs.len()).sum();
+/// What the transfers of a body come to, all together, wherever they were read.
+struct Tables {
+    fees: u64,
+    outpoints: Vec<Outpoint>,
+    /// For each transfer, where its coins end in the two lists below.
+    ends: Vec<(usize, usize)>,
+    spent: Vec<CoinId>,
+    created: Vec<CoinId>,
+}
+
+impl Tables {
+    /// Room for transfers of so many inputs and outputs each, if a block may have that many.
+    fn for_lists(lists: impl Iterator<Item = (usize, usize)>) -> Result<Self, Reject> {
+        let (transfers, inputs, outputs) =
+            lists.fold((0, 0, 0), |sum, (inputs, outputs)| (sum.0 + 1, sum.1 + inputs, sum.2 + outputs));
         if inputs > BLOCK_INPUTS_MAX {
             return Err(Reject::TooManyInputs { inputs });
         }
-        let outputs = transfers.iter().map(|(transfer, _)| transfer.outputs.len()).sum();
         if outputs > BLOCK_OUTPUTS_MAX {
             return Err(Reject::TooManyOutputs { outputs });
         }
-        let height = self.header().height;
-        let mut fees: u64 = 0;
-        let mut outpoints: Vec<&Outpoint> = Vec::with_capacity(inputs);
-        for (transfer, size_bytes) in transfers {
-            let fee = transfer.check(*size_bytes, height)?;
-            fees = fees.checked_add(fee).ok_or(Reject::SumOverflows)?;
-            outpoints.extend(transfer.inputs.iter().map(|input| &input.outpoint));
+        Ok(Self {
+            fees: 0,
+            outpoints: Vec::with_capacity(inputs),
+            ends: Vec::with_capacity(transfers),
+            spent: Vec::with_capacity(inputs),
+            created: Vec::with_capacity(outputs + 1),
+        })
+    }
+
+    /// Adds the next transfer, which was checked alone.
+    fn add<'a>(
+        &mut self,
+        fee: u64,
+        inputs: impl IntoIterator<Item = &'a Input>,
+        spent: impl Iterator<Item = CoinId>,
+        created: impl Iterator<Item = CoinId>,
+    ) -> Result<(), Reject> {
+        self.fees = self.fees.checked_add(fee).ok_or(Reject::SumOverflows)?;
+        self.outpoints.extend(inputs.into_iter().map(|input| input.outpoint));
+        self.spent.extend(spent);
+        self.created.extend(created);
+        self.ends.push((self.spent.len(), self.created.len()));
+        Ok(())
+    }
+
+    /// Checks what takes all transfers together, then the coinbase.
+    fn into_block(
+        mut self,
+        params: &Params,
+        bytes: Vec<u8>,
+        header: CheckedHeader,
+        transactions: Vec<Hash>,
+        coinbase: &Coinbase,
+    ) -> Result<CheckedBlock, Reject> {
+        self.outpoints.sort_unstable();
+        if let Some(pair) = self.outpoints.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Reject::DuplicateInput { outpoint: pair[0] });
         }
-        outpoints.sort_unstable();
-        if let Some(pair) = outpoints.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Reject::DuplicateInput { outpoint: *pair[0] });
-        }
-        self.spent.reserve_exact(inputs);
-        self.created.reserve_exact(outputs + 1);
-        for (place, (transfer, _)) in transfers.iter().enumerate() {
-            self.spent.extend(transfer.inputs.iter().map(crate::blockchain::transaction::Input::coin));
-            self.created.extend(transfer.coins(self.transactions[1 + place]));
-        }
-        self.cancel_within(transfers);
-        Ok(fees)
+        self.cancel_within();
+        self.created.push(coinbase_coin(params, header.header().height, coinbase, transactions[0], self.fees)?);
+        Ok(CheckedBlock { bytes, header, transactions, spent: self.spent, created: self.created })
     }
 
     /// Takes coins that are made and then spent in this very block out of both lists.
     ///
     /// A coin spent *before* it is made stays in `spent`, where the ledger will miss it: parents come
     /// before children.
-    fn cancel_within(&mut self, transfers: &[(Transaction, usize)]) {
-        if transfers.len() < 2 {
+    fn cancel_within(&mut self) {
+        if self.ends.len() < 2 {
             return;
         }
         let mut made: std::collections::HashMap<CoinId, (usize, usize)> = std::collections::HashMap::new();
         let mut place = 0;
-        for (owner, (transfer, _)) in transfers.iter().enumerate() {
-            for _ in &transfer.outputs {
+        for (owner, &(_, created_end)) in self.ends.iter().enumerate() {
+            while place < created_end {
                 made.insert(self.created[place], (owner, place));
                 place += 1;
             }
@@ -331,8 +398,8 @@ impl CheckedBlock {
         let mut gone_created = vec![false; self.created.len()];
         let mut spent = Vec::with_capacity(self.spent.len());
         let mut place = 0;
-        for (owner, (transfer, _)) in transfers.iter().enumerate() {
-            for _ in &transfer.inputs {
+        for (owner, &(spent_end, _)) in self.ends.iter().enumerate() {
+            while place < spent_end {
                 match made.get(&self.spent[place]) {
                     Some(&(parent, coin)) if parent < owner => gone_created[coin] = true,
                     _ => spent.push(self.spent[place]),
@@ -344,26 +411,33 @@ impl CheckedBlock {
         let mut gone = gone_created.iter();
         self.created.retain(|_| !gone.next().copied().unwrap_or(false));
     }
+}
 
-    /// Checks the coinbase against height, reward and fees, and adds its coin.
-    fn read_coinbase(&mut self, params: &Params, coinbase: &Coinbase, fees: u64) -> Result<(), Reject> {
-        let height = self.header().height;
-        if coinbase.version != VERSION {
-            return Err(Reject::TransactionVersion { version: coinbase.version });
-        }
-        if coinbase.height != height {
-            return Err(Reject::CoinbaseHeight { coinbase: coinbase.height, header: height });
-        }
-        let due = params.reward(height).checked_add(fees).ok_or(Reject::SumOverflows)?;
-        let found = coinbase.output.amount;
-        if found != due {
-            return Err(Reject::CoinbaseAmount { found, due });
-        }
-        let outpoint = Outpoint { transaction: self.transactions[0], index: 0 };
-        let matures_at = height.saturating_add(params.spec().maturity);
-        self.created.push(CoinId::new(&outpoint, found, &coinbase.output.key, matures_at));
-        Ok(())
+/// Checks the coinbase against height, reward and fees; gives its coin.
+fn coinbase_coin(params: &Params, height: u64, coinbase: &Coinbase, id: Hash, fees: u64) -> Result<CoinId, Reject> {
+    if coinbase.version != VERSION {
+        return Err(Reject::TransactionVersion { version: coinbase.version });
     }
+    if coinbase.height != height {
+        return Err(Reject::CoinbaseHeight { coinbase: coinbase.height, header: height });
+    }
+    let due = params.reward(height).checked_add(fees).ok_or(Reject::SumOverflows)?;
+    let found = coinbase.output.amount;
+    if found != due {
+        return Err(Reject::CoinbaseAmount { found, due });
+    }
+    let outpoint = Outpoint { transaction: id, index: 0 };
+    let matures_at = height.saturating_add(params.spec().maturity);
+    Ok(CoinId::new(&outpoint, found, &coinbase.output.key, matures_at))
+}
+
+/// Whether these ids are the ones that the header commits to.
+fn check_root(header: &Header, transactions: &[Hash]) -> Result<(), Reject> {
+    let found = merkle_root(transactions);
+    if found != header.merkle_root {
+        return Err(Reject::MerkleRoot { found, header: header.merkle_root });
+    }
+    Ok(())
 }
 
 /// The Merkle tree hash of RFC 6962 over ids: leaves and nodes are hashed under different prefixes

@@ -23,6 +23,12 @@ use crate::primitives::keys::{Claim, Key, Signature};
 pub const VERSION: u8 = 1;
 /// The least transaction: version, one input, one output, transaction key, no note, one signature.
 pub const TRANSACTION_BYTES_MIN: usize = 1 + (2 + 84) + (2 + 41) + 32 + 1 + 64;
+/// An input's size in bytes.
+pub const INPUT_BYTES: usize = 84;
+/// Where the first input begins: after the version and the count.
+pub const INPUTS_AT: usize = 1 + 2;
+/// A signature's size in bytes.
+pub const SIGNATURE_BYTES: usize = 64;
 /// An encrypted note: 64 bytes and their tag.
 pub const NOTE_BYTES: usize = 80;
 
@@ -52,6 +58,14 @@ impl Input {
     /// What the ledger must hold for this claim to be true.
     pub fn coin(&self) -> CoinId {
         CoinId::new(&self.outpoint, self.amount, &self.key, self.matures_at)
+    }
+
+    /// Whether a block of this height may spend it.
+    pub fn check_maturity(&self, height: u64) -> Result<(), Reject> {
+        if self.matures_at > height {
+            return Err(Reject::Immature { outpoint: self.outpoint, matures_at: self.matures_at, height });
+        }
+        Ok(())
     }
 }
 
@@ -190,7 +204,7 @@ impl Transaction {
     /// What the signatures sign: every byte before them, on this network alone (RULES 22).
     pub fn digest(&self, network: Hash) -> Hash {
         let bytes = codec::encode(self);
-        tagged("spindle/sign/1", &[&network.0, &bytes[..bytes.len() - 64 * self.signatures.len()]])
+        signed_digest(network, &bytes[..bytes.len() - SIGNATURE_BYTES * self.signatures.len()])
     }
 
     /// "Each input's key signed this", for the verifier: one claim for each input, always.
@@ -198,7 +212,11 @@ impl Transaction {
     /// Decoded transactions have as many signatures as inputs. Should one that was built here lack some,
     /// zeros stand for them, which no honest key accepts: an unsigned input must never pass unseen.
     pub fn claims(&self, network: Hash) -> impl Iterator<Item = Claim> {
-        let digest = self.digest(network);
+        self.claims_to(self.digest(network))
+    }
+
+    /// The same, for one who has the digest already.
+    pub(in crate::blockchain) fn claims_to(&self, digest: Hash) -> impl Iterator<Item = Claim> {
         let signatures = self.signatures.iter().copied().chain(std::iter::repeat(Signature([0; 64])));
         let pairs = self.inputs.iter().zip(signatures).enumerate();
         pairs.map(move |(place, (input, signature))| Claim {
@@ -211,6 +229,13 @@ impl Transaction {
     /// What the receiver of the bytes can say without a ledger, signatures apart: shape, sums and
     /// maturity. Gives the fee.
     pub fn check(&self, size_bytes: usize, height: u64) -> Result<u64, Reject> {
+        let fee = self.check_alone(size_bytes)?;
+        self.inputs.iter().try_for_each(|input| input.check_maturity(height))?;
+        Ok(fee)
+    }
+
+    /// The same without a height: what holds in every block, or in none.
+    pub fn check_alone(&self, size_bytes: usize) -> Result<u64, Reject> {
         if size_bytes > TRANSACTION_BYTES_MAX {
             return Err(Reject::TransactionTooLarge { size_bytes });
         }
@@ -222,11 +247,6 @@ impl Transaction {
         }
         if self.outputs.is_empty() {
             return Err(Reject::NoOutputs);
-        }
-        for input in &self.inputs {
-            if input.matures_at > height {
-                return Err(Reject::Immature { outpoint: input.outpoint, matures_at: input.matures_at, height });
-            }
         }
         if self.inputs.iter().any(|input| input.amount == 0) || self.outputs.iter().any(|output| output.amount == 0) {
             return Err(Reject::ZeroAmount);
@@ -253,6 +273,11 @@ impl Transaction {
             CoinId::new(&Outpoint { transaction: id, index }, output.amount, &output.key, 0)
         })
     }
+}
+
+/// What the signatures of a transaction sign, given every byte before them.
+pub(in crate::blockchain) fn signed_digest(network: Hash, signed_part: &[u8]) -> Hash {
+    tagged("spindle/sign/1", &[&network.0, signed_part])
 }
 
 /// A sum of amounts, or the rule that it breaks by not fitting.

@@ -74,7 +74,7 @@ impl Relay {
             turn.tell(Report::Mining { begins: wanted.is_some() });
         }
         self.mining = wanted;
-        let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key)));
+        let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key, &[])));
         turn.out.push(Effect::Mine { template });
     }
 }

@@ -259,7 +259,7 @@ impl World {
         let mut parent = *self.members[who].node.chain().tip_position();
         let mut forged = Vec::new();
         for number in 1..=blocks {
-            let mut block = template(&self.params, &parent, Key([0xbb; 32]));
+            let mut block = template(&self.params, &parent, Key([0xbb; 32]), &[]);
             block.header.time = self.now.wall.0.max(block.header.time);
             if number == bad {
                 let coin = super::coin(77, 5_000);
@@ -489,7 +489,7 @@ impl World {
     pub(crate) fn next_block(&self, who: Who, variant: u64) -> CheckedBlock {
         let chain = self.members[who].node.chain();
         let key = self.config(who).payout.expect("every member has a key");
-        let mut block = template(&self.params, chain.tip_position(), key);
+        let mut block = template(&self.params, chain.tip_position(), key, &[]);
         block.header.time = self.now.wall.0.max(block.header.time) + variant;
         self.checked(block)
     }

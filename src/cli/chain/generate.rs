@@ -168,7 +168,7 @@ impl Maker {
 
     /// The next block, and `parent` moved on to it; none if it was told to stop.
     fn block_after(&self, parent: &mut Position, left: u64) -> Result<Option<CheckedBlock>, Failure> {
-        let block = template(&self.params, parent, self.key);
+        let block = template(&self.params, parent, self.key, &[]);
         let header = Header { time: self.plan.time(parent, left), ..block.header };
         let Some(header) = self.search(header) else { return Ok(None) };
         let bytes = Block { header, ..block }.to_bytes();
