@@ -32,6 +32,8 @@ pub mod condemned;
 
 pub mod chain;
 
+pub mod payout;
+
 pub mod template;
 
 pub mod mining;
