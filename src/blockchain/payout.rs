@@ -15,7 +15,7 @@ pub enum Payout {
     /// A one-time key of this address.
     Address {
         /// The receiver.
-        address: Address,
+        address: Box<Address>,
         /// 32 bytes that only this node knows. Who knew them could tell which blocks pay this address.
         node_secret: [u8; 32],
     },

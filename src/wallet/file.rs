@@ -258,7 +258,7 @@ impl WalletFile {
         let bytes = read.map_err(FileError::io("read", &path))?;
         let bytes = bytes.ok_or_else(|| FileError::Missing { path: path.clone() })?;
         let damaged = |why: String| FileError::Damaged { path: path.clone(), why };
-        let (head, ciphertext, tag) = split(&bytes, &path)?;
+        let Parts { head, ciphertext, tag } = split(&bytes, &path)?;
         let (cost, salt) = read_head(head);
         let key = derive(password, &salt, cost).map_err(damaged)?;
         let mut plain = Zeroizing::new(ciphertext.to_vec());
@@ -350,8 +350,15 @@ impl Contents {
     }
 }
 
-/// Head, ciphertext and tag of a file that is as it was written.
-fn split<'a>(bytes: &'a [u8], path: &Path) -> Result<(&'a [u8; HEAD_BYTES], &'a [u8], &'a [u8; TAG_BYTES]), FileError> {
+/// What a file is made of, its checksum apart.
+struct Parts<'a> {
+    head: &'a [u8; HEAD_BYTES],
+    ciphertext: &'a [u8],
+    tag: &'a [u8; TAG_BYTES],
+}
+
+/// The parts of a file that is as it was written.
+fn split<'a>(bytes: &'a [u8], path: &Path) -> Result<Parts<'a>, FileError> {
     let path = || path.to_owned();
     let damaged = |why: &str| FileError::Damaged { path: path(), why: why.to_owned() };
     if !bytes.starts_with(MAGIC) {
@@ -368,7 +375,7 @@ fn split<'a>(bytes: &'a [u8], path: &Path) -> Result<(&'a [u8; HEAD_BYTES], &'a 
         return Err(damaged("its checksum is wrong"));
     }
     let (ciphertext, tag) = body.split_last_chunk::<TAG_BYTES>().ok_or_else(|| damaged("it is too short"))?;
-    Ok((head, ciphertext, tag))
+    Ok(Parts { head, ciphertext, tag })
 }
 
 fn read_head(head: &[u8; HEAD_BYTES]) -> (Cost, [u8; SALT_BYTES]) {

@@ -187,7 +187,9 @@ impl State {
                 gone.push(record.id);
             }
         }
-        gone.iter().for_each(|id| self.forget(id));
+        for id in &gone {
+            self.forget(id);
+        }
         true
     }
 
@@ -226,7 +228,9 @@ impl State {
     pub fn keep_waiting(&mut self, in_pool: impl Fn(&Hash) -> bool) {
         let waiting = self.records.values().filter(|record| record.place.is_none() && record.sent.is_none());
         let gone: Vec<Hash> = waiting.map(|record| record.id).filter(|id| !in_pool(id)).collect();
-        gone.iter().for_each(|id| self.forget(id));
+        for id in &gone {
+            self.forget(id);
+        }
     }
 
     /// Forgets a transaction that waits, and what was built on it; its coins can be spent again.
