@@ -38,7 +38,14 @@ pub struct Coin {
     pub tx_key: Key,
 }
 
-/// Sees what comes in, and cannot spend it.
+/// Sees what comes in, and cannot spend it: no function makes spend keys of it, and signing takes those.
+///
+/// ```compile_fail,E0308
+/// use spindle::{primitives::hash::Hash, wallet::{keys::ViewKeys, send::Plan}};
+/// fn spend(plan: &Plan, keys: &ViewKeys) {
+///     plan.sign(keys, Hash::ZERO, false);
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct ViewKeys {
     view: Scalar,

@@ -1,7 +1,7 @@
 //! The wallet: secrets, coins, payments. Keys never leave this process, and the node never sees one.
 //!
 //! A payment's way: [`send`] chooses coins and signs with [`keys`]; the receiver's [`scan`] finds it with the
-//! view keys alone; [`state`] keeps what was found through reorganisations; [`file`] keeps it through
+//! view keys alone; [`state`] keeps what was found through reorganisations; [`mod@file`] keeps it through
 //! crashes. What is on the chain hides only the receiver's address: amounts and who paid whose coins are
 //! for everybody to see, and the node learns which blocks a wallet asks for.
 //!

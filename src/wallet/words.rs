@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     /// Goal: the words are those of BIP 39, so that any tool that knows it can read them.
-    /// Method: two of the standard's own entropies; seeds from an independent computation (PBKDF2 in Python).
+    /// Method: two of the standard's own entropies. (What follows from the seed stands in tests/wallet.rs.)
     #[test]
     fn words_are_those_of_the_standard() {
         let (words, seed) = from_entropy(&[0; 32]);
