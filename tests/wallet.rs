@@ -294,6 +294,9 @@ fn a_restored_wallet_finds_everything_and_a_watching_one_sees_it() {
             assert!(state.unspent().eq(person.state.unspent()));
         }
     }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    let look = |pool| scan::blocks(bob.keys.view(), &world.params, &world.blocks, pool).expect("sound blocks");
+    assert_eq!(look(Some(&pool)), look(None), "in order, on however many threads");
     let lines = history::of(&bob.state);
     let told: Vec<_> = lines.iter().map(|line| (line.amount, line.note.as_deref())).collect();
     assert!(told.contains(&(3 * COIN, Some("one"))) && told.contains(&(4 * COIN, None)) && told.len() == 2);
