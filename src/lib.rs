@@ -49,6 +49,8 @@ pub mod node;
 
 pub mod network;
 
+pub mod wallet;
+
 pub mod runtime;
 
 pub mod cli;

@@ -37,6 +37,8 @@ pub mod chain;
 
 pub mod mempool;
 
+pub mod payout;
+
 pub mod template;
 
 pub mod mining;

@@ -18,13 +18,25 @@ pub struct DataDir {
     path: PathBuf,
     /// Held as long as this lives; `None` in a directory that is only read.
     lock: Option<File>,
+    /// Whether files are made for their owner's eyes alone.
+    private: bool,
 }
 
 impl DataDir {
     /// Takes a directory for this process alone, and makes it if it is missing.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::lock(path, LOCK, false)
+    }
+
+    /// Takes one file of a directory, by a lock file beside it that has a name of its own; files that are
+    /// made through this can be read by their owner alone, from the first moment.
+    pub fn open_private(path: &Path, lock_name: &str) -> Result<Self, StoreError> {
+        Self::lock(path, lock_name, true)
+    }
+
+    fn lock(path: &Path, lock_name: &str, private: bool) -> Result<Self, StoreError> {
         create_dir(path).map_err(StoreError::io("create", path))?;
-        let lock_path = path.join(LOCK);
+        let lock_path = path.join(lock_name);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path);
         let mut lock = opened.map_err(StoreError::io("open", &lock_path))?;
         match lock.try_lock() {
@@ -36,7 +48,7 @@ impl DataDir {
         }
         let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(StoreError::io("write", &lock_path))?;
-        Ok(Self { path: path.to_owned(), lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), lock: Some(lock), private })
     }
 
     /// Looks into a directory that another process may hold. Takes no lock, makes nothing, and every
@@ -46,7 +58,7 @@ impl DataDir {
         if !blocks.is_file() {
             return Err(StoreError::NoChain { path: blocks });
         }
-        Ok(Self { path: path.to_owned(), lock: None })
+        Ok(Self { path: path.to_owned(), lock: None, private: false })
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -60,7 +72,13 @@ impl DataDir {
 impl Disk for DataDir {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let write = self.lock.is_some();
-        let file = OpenOptions::new().read(true).write(write).create(write).truncate(false).open(self.path(name))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).create(write).truncate(false);
+        #[cfg(unix)]
+        if self.private {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        let file = options.open(self.path(name))?;
         Ok(Arc::new(OsFile(positioned::Handle::from(file))))
     }
 

@@ -1,4 +1,4 @@
-//! Words everybody uses: hashes, exact bytes, keys, time, threads. Imports nothing of ours.
+//! Words everybody uses: hashes, exact bytes, keys, stealth addresses, time, threads. Imports nothing of ours.
 
 pub mod hash;
 
@@ -7,6 +7,8 @@ pub mod codec;
 pub mod frame;
 
 pub mod keys;
+
+pub mod stealth;
 
 pub mod time;
 

@@ -9,6 +9,7 @@
 
 mod figures;
 mod process;
+mod wallet;
 
 use std::fmt::Write as _;
 

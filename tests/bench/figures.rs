@@ -26,13 +26,14 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 7] = [
+pub(crate) const SECTIONS: [Section; 8] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
     ("relay", relay),
     ("kill", kill),
     ("nonces", nonces),
+    ("wallet", crate::wallet::figures),
     ("binary", binary),
 ];
 
@@ -42,7 +43,7 @@ const SYNC_BLOCKS: u64 = 20_000;
 const LONG_BLOCKS: u64 = 1_000_000;
 
 /// The middle of the measured values, and their range.
-fn spread<T: Copy + PartialOrd>(mut values: Vec<T>, show: impl Fn(T) -> String) -> String {
+pub(crate) fn spread<T: Copy + PartialOrd>(mut values: Vec<T>, show: impl Fn(T) -> String) -> String {
     values.sort_by(|a, b| a.partial_cmp(b).expect("no measured value is not a number"));
     let (least, most) = (values[0], values[values.len() - 1]);
     format!("{} ({} to {}, n={})", show(values[values.len() / 2]), show(least), show(most), values.len())

@@ -1,0 +1,32 @@
+//! The wallet: secrets, coins, payments. Keys never leave this process, and the node never sees one.
+//!
+//! A payment's way: [`send`] chooses coins and signs with [`keys`]; the receiver's [`scan`] finds it with the
+//! view keys alone; [`state`] keeps what was found through reorganisations; [`mod@file`] keeps it through
+//! crashes. What is on the chain hides only the receiver's address: amounts and who paid whose coins are
+//! for everybody to see, and the node learns which blocks a wallet asks for.
+//!
+//! Nothing in here opens a socket, reads a clock or draws chance: those are arguments.
+
+pub mod amount;
+
+pub mod words;
+
+pub mod keys;
+
+pub mod text;
+
+pub mod address;
+
+pub mod note;
+
+pub mod proof;
+
+pub mod scan;
+
+pub mod state;
+
+pub mod history;
+
+pub mod send;
+
+pub mod file;

@@ -1,0 +1,258 @@
+//! Paying: which coins, what fee, what change; then the signatures.
+//!
+//! A [`Plan`] is made without any secret, so that a person can be asked first, and a wallet that only
+//! watches can say what a payment would cost. Change is an output to ourselves like any other; whether it
+//! comes first is drawn by the caller, so that its place says nothing.
+//!
+//! Left out: several receivers at once, and a choice of coins that hides anything: amounts are public.
+
+use std::cmp::Reverse;
+
+use crate::blockchain::params::{INPUTS_MAX, TRANSACTION_BYTES_MAX};
+use crate::blockchain::transaction::{NOTE_BYTES, Output, TRANSACTION_BYTES_MIN, Transaction};
+use crate::primitives::codec::List;
+use crate::primitives::hash::Hash;
+use crate::primitives::stealth::Address;
+use crate::wallet::amount;
+use crate::wallet::keys::{Coin, OneTimeKey, SpendKeys};
+use crate::wallet::note::{self, NoteError};
+use crate::wallet::state::State;
+
+/// Units for 1,000 bytes that nodes ask for at least, and that is offered unless told otherwise.
+pub const FEE_RATE_MIN: u64 = 1_000;
+/// Nodes do not pass on outputs of less, in units.
+pub const DUST: u64 = 300;
+
+/// What each more input takes: the claim and the signature.
+const INPUT_BYTES: usize = 84 + 64;
+const OUTPUT_BYTES: usize = 41;
+/// A transaction without inputs and outputs.
+const BASE_BYTES: usize = TRANSACTION_BYTES_MIN - INPUT_BYTES - OUTPUT_BYTES;
+
+/// Why a payment cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Nodes would not pass it on.
+    #[error("{} is too little to send (limit {}): nodes do not pass on smaller outputs", amount::show(*.amount), amount::show(DUST))]
+    Dust {
+        /// What was to be paid.
+        amount: u64,
+    },
+    /// Nodes would not pass it on.
+    #[error("a fee of {rate} units for 1,000 bytes is too little (limit {FEE_RATE_MIN}): nodes do not pass it on")]
+    FeeRate {
+        /// What was offered.
+        rate: u64,
+    },
+    /// The note does not fit.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// There is not enough, and waiting does not help.
+    #[error(
+        "{} and a fee of {} are more than can be spent now ({}){}",
+        amount::show(*.amount), amount::show(*.fee), amount::show(*.spendable), and_waiting(*.unconfirmed)
+    )]
+    TooMuch {
+        /// What was to be paid.
+        amount: u64,
+        /// What that would cost at least.
+        fee: u64,
+        /// What there is.
+        spendable: u64,
+        /// What waits for a block.
+        unconfirmed: u64,
+    },
+    /// There will be enough.
+    #[error(
+        "{} and a fee of {} are more than can be spent now ({}); {} more is mined and immature, and will be enough at height {height}",
+        amount::show(*.amount), amount::show(*.fee), amount::show(*.spendable), amount::show(*.immature)
+    )]
+    Immature {
+        /// What was to be paid.
+        amount: u64,
+        /// What that would cost at least.
+        fee: u64,
+        /// What there is.
+        spendable: u64,
+        /// What is to come.
+        immature: u64,
+        /// When enough of it has come.
+        height: u64,
+    },
+    /// Our coins are too small.
+    #[error(
+        "{} would take more coins than one transaction can spend (limit {limit}, {TRANSACTION_BYTES_MAX} bytes); send at most {} at once",
+        amount::show(*.amount), amount::show(*.sendable)
+    )]
+    TooManyCoins {
+        /// What was to be paid.
+        amount: u64,
+        /// How many coins fit.
+        limit: usize,
+        /// The most that so many coins can pay.
+        sendable: u64,
+    },
+}
+
+fn and_waiting(unconfirmed: u64) -> String {
+    if unconfirmed == 0 {
+        return String::new();
+    }
+    format!("; {} more waits for a block", amount::show(unconfirmed))
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who is paid.
+    pub address: Address,
+    /// How much, in units.
+    pub amount: u64,
+    /// Units for 1,000 bytes.
+    pub fee_rate: u64,
+    /// A word with it; an empty one is none.
+    pub note: &'a str,
+}
+
+/// What will be done, for a person to agree to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Who is paid.
+    pub address: Address,
+    /// How much, in units.
+    pub amount: u64,
+    /// What the miner gets, in units.
+    pub fee: u64,
+    /// What comes back to us; 0 if it would be dust, which goes to the miner.
+    pub change: u64,
+    /// What is spent for it.
+    pub coins: Vec<Coin>,
+    /// A word with it.
+    pub note: String,
+}
+
+/// Chooses coins: the smallest that is enough alone; or else the largest first, which takes the fewest.
+/// Confirmed ones come before our own change that still waits; what others have not confirmed is not spent.
+pub fn plan(state: &State, request: &Request) -> Result<Plan, SendError> {
+    if request.amount < DUST {
+        return Err(SendError::Dust { amount: request.amount });
+    }
+    if request.fee_rate < FEE_RATE_MIN {
+        return Err(SendError::FeeRate { rate: request.fee_rate });
+    }
+    note::check(request.note)?;
+    let candidates = candidates(state, request);
+    let alone = candidates.iter().rev().find_map(|coin| settle(request, &[*coin]));
+    let together = || (2..=candidates.len().min(coins_max(request))).find_map(|n| settle(request, &candidates[..n]));
+    alone.or_else(together).ok_or_else(|| explain(state, request, &candidates))
+}
+
+impl Plan {
+    /// The transaction. Its secrets follow from the keys and the coins: the same plan gives the same bytes.
+    ///
+    /// # Panics
+    /// If the plan was not made for the wallet of these keys.
+    pub fn sign(&self, keys: &SpendKeys, genesis: Hash, change_first: bool) -> Transaction {
+        let secret = keys.tx_secret(self.coins.iter().map(|coin| &coin.input.outpoint));
+        let mut payments = vec![(self.address, self.amount)];
+        if self.change > 0 {
+            payments.push((keys.view().address(genesis), self.change));
+        }
+        if change_first {
+            payments.reverse();
+        }
+        let outputs = (0..).zip(payments).map(|(index, (address, amount))| {
+            let shared = secret.shared(&address);
+            Output { amount, key: shared.key(index, address.spend()), view_tag: shared.view_tag(index) }
+        });
+        let outputs = List::first_of(outputs.collect());
+        let tx_key = secret.public();
+        let note = (!self.note.is_empty()).then(|| {
+            note::seal(&secret.shared(&self.address), &tx_key, &self.note).expect("the note was checked for the plan")
+        });
+        let inputs = List::first_of(self.coins.iter().map(|coin| coin.input).collect());
+        let ours = |coin| keys.one_time(coin).expect("the coins of a plan are those of its wallet");
+        let signers: Vec<OneTimeKey> = self.coins.iter().map(ours).collect();
+        let unsigned = Transaction::unsigned(inputs, outputs, tx_key, note);
+        unsigned.signed(genesis, |place, message| signers[place].sign(message))
+    }
+}
+
+/// What can be spent and is worth its own fee, in the order of preference.
+fn candidates(state: &State, request: &Request) -> Vec<Coin> {
+    let worth = |coin: &&Coin| coin.input.amount > rated(INPUT_BYTES, request.fee_rate);
+    let own_change = |coin: &Coin| state.record(&coin.input.outpoint.transaction).is_some_and(|r| r.sent.is_some());
+    let mut ranked: Vec<(bool, Coin)> = state
+        .unspent()
+        .filter(worth)
+        .filter_map(|coin| match state.place_of(coin) {
+            Some(_) => (state.matures_in(coin) == 0).then_some((false, *coin)),
+            None => own_change(coin).then_some((true, *coin)),
+        })
+        .collect();
+    ranked.sort_by_key(|(waits, coin)| (*waits, Reverse(coin.input.amount), coin.input.outpoint));
+    ranked.into_iter().map(|(_, coin)| coin).collect()
+}
+
+/// The plan that spends exactly these coins, if they are enough.
+fn settle(request: &Request, coins: &[Coin]) -> Option<Plan> {
+    let total = sum(coins);
+    let fee_with = |outputs| fee(request, coins.len(), outputs);
+    let left = total.checked_sub(request.amount)?;
+    let (fee, change) = match left.checked_sub(fee_with(2)) {
+        Some(change) if change >= DUST => (fee_with(2), change),
+        // Too little to come back: the miner has it.
+        _ => (left, 0),
+    };
+    let mut coins = coins.to_vec();
+    // Not in the order of choice, which would tell of our other coins.
+    coins.sort_by_key(|coin| coin.input.outpoint);
+    let Request { address, amount, note, .. } = *request;
+    (fee >= fee_with(1)).then(|| Plan { address, amount, fee, change, coins, note: note.to_owned() })
+}
+
+/// Why no choice of these coins is enough.
+fn explain(state: &State, request: &Request, candidates: &[Coin]) -> SendError {
+    let (amount, spendable, limit) = (request.amount, sum(candidates), coins_max(request));
+    let fee = fee(request, candidates.len().clamp(1, limit), 1);
+    let needed = amount.saturating_add(fee);
+    if candidates.len() > limit && spendable >= needed {
+        return SendError::TooManyCoins { amount, limit, sendable: sum(&candidates[..limit]).saturating_sub(fee) };
+    }
+    let mut young: Vec<&Coin> = state.unspent().filter(|coin| state.matures_in(coin) > 0).collect();
+    young.sort_by_key(|coin| coin.input.matures_at);
+    let mut have = spendable;
+    for coin in &young {
+        have = have.saturating_add(coin.input.amount);
+        if have >= needed {
+            let immature = young.iter().fold(0, |sum: u64, coin| sum.saturating_add(coin.input.amount));
+            // A block at this height may spend it, so the chain must have the one before.
+            let height = coin.input.matures_at - 1;
+            return SendError::Immature { amount, fee, spendable, immature, height };
+        }
+    }
+    SendError::TooMuch { amount, fee, spendable, unconfirmed: state.balance().unconfirmed }
+}
+
+/// Inputs that fit a transaction with two outputs.
+fn coins_max(request: &Request) -> usize {
+    INPUTS_MAX.min((TRANSACTION_BYTES_MAX - size(request, 0, 2)) / INPUT_BYTES)
+}
+
+fn size(request: &Request, inputs: usize, outputs: usize) -> usize {
+    let note = if request.note.is_empty() { 0 } else { NOTE_BYTES };
+    BASE_BYTES + inputs * INPUT_BYTES + outputs * OUTPUT_BYTES + note
+}
+
+fn fee(request: &Request, inputs: usize, outputs: usize) -> u64 {
+    rated(size(request, inputs, outputs), request.fee_rate)
+}
+
+/// Rounded up: a fee that is a fraction short is too small.
+fn rated(bytes: usize, rate: u64) -> u64 {
+    u64::try_from((bytes as u128 * u128::from(rate)).div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+fn sum(coins: &[Coin]) -> u64 {
+    coins.iter().fold(0, |sum, coin| sum.saturating_add(coin.input.amount))
+}

@@ -1,0 +1,291 @@
+//! The wallet file: crashes, passwords, damage, two commands at once.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use spindle::blockchain::disk::{Disk, DiskFile};
+use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::params::Params;
+use spindle::primitives::hash::Hash;
+use spindle::wallet::file::{Contents, Cost, FileError, Secrets, WalletFile, hold};
+use spindle::wallet::keys::SpendKeys;
+use spindle::wallet::state::{Mark, State};
+use spindle::wallet::words;
+
+/// As little as argon2 allows: what is tested is not how long a guess takes.
+const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+const NAME: &str = "alice.wallet";
+const PASSWORD: &[u8] = b"correct horse";
+
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(io::Error::other)
+}
+
+/// A wallet that stands at this height.
+fn contents(height: u64) -> Contents {
+    let genesis = Params::regtest().genesis_id();
+    let (_, seed) = words::from_entropy(&[1; 32]);
+    let state = State::new(Mark { height, id: genesis });
+    Contents { genesis, secrets: Secrets::Spend(seed), state }
+}
+
+fn make(disk: &MemoryDisk, contents: &Contents) -> WalletFile {
+    WalletFile::create((Arc::new(disk.clone()), NAME.into()), random, CHEAP, PASSWORD, contents).expect("a new file")
+}
+
+fn open_as(disk: &MemoryDisk, password: &[u8], genesis: Hash) -> Result<Contents, FileError> {
+    let opened = WalletFile::open((Arc::new(disk.clone()), NAME.into()), random, password, genesis);
+    opened.map(|(_, contents)| contents)
+}
+
+fn open(disk: &MemoryDisk, password: &[u8]) -> Result<Contents, FileError> {
+    open_as(disk, password, Params::regtest().genesis_id())
+}
+
+/// Goal: what was saved is what is opened, both kinds of wallet, and no secret stands there in clear.
+#[test]
+fn what_was_saved_is_what_is_opened() {
+    let spends = contents(3);
+    let watches = Contents { secrets: Secrets::Watch(spends.secrets.view_keys()), ..contents(4) };
+    for held in [&spends, &watches] {
+        let disk = MemoryDisk::default();
+        let file = make(&disk, held);
+        assert_eq!(&open(&disk, PASSWORD).expect("the right password"), held);
+        let first = disk.bytes(NAME).expect("there");
+        file.save(held).expect("no fault");
+        let second = disk.bytes(NAME).expect("there");
+        assert_ne!(first, second, "a nonce is never used twice");
+        let (view, spend) = held.secrets.view_keys().to_bytes();
+        assert!(!second.windows(32).any(|window| window == *view || window == spend));
+        assert_eq!(held.secrets.spend_keys().is_some(), matches!(held.secrets, Secrets::Spend(_)));
+        assert_eq!(disk.names(), [NAME], "nothing is left beside it");
+    }
+    assert_eq!(format!("{:?} {:?}", spends.secrets, watches.secrets), "Spend Watch");
+}
+
+/// A disk that stops for good at its nth step that changes anything, as a killed process does.
+#[derive(Debug, Clone)]
+struct Dying {
+    disk: MemoryDisk,
+    steps_left: Arc<AtomicU64>,
+}
+
+impl Dying {
+    fn step(&self) -> io::Result<()> {
+        let left = self.steps_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(|_| ()).map_err(|_| io::Error::other("killed"))
+    }
+}
+
+impl Disk for Dying {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.step()?;
+        Ok(Arc::new(DyingFile { file: self.disk.open(name)?, disk: self.clone() }))
+    }
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.disk.exists(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.step()?;
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.step()?;
+        self.disk.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.step()?;
+        self.disk.sync_dir()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.disk.path(name)
+    }
+    fn unique(&self) -> io::Result<[u8; 16]> {
+        self.disk.unique()
+    }
+}
+
+#[derive(Debug)]
+struct DyingFile {
+    file: Arc<dyn DiskFile>,
+    disk: Dying,
+}
+
+impl DiskFile for DyingFile {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.file.size_bytes()
+    }
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, at)
+    }
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        // Half of it comes through: a write is not one step.
+        self.disk.step()?;
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        self.file.write_at(first, at)?;
+        self.disk.step()?;
+        self.file.write_at(rest, at + first.len() as u64)
+    }
+    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
+        self.disk.step()?;
+        self.file.set_size(size_bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.disk.step()?;
+        self.file.sync()
+    }
+}
+
+/// Goal: a kill or a power cut at any step of a save leaves the old wallet or the new one, whole; and the
+/// next save works. At the making of a wallet, it leaves none or all of it.
+/// Method: a disk that dies at each step in turn; then both images of it are opened.
+#[test]
+fn a_crash_at_any_step_leaves_the_old_or_the_new() {
+    let (old, new) = (contents(1), contents(2));
+    let mut outcomes = [0; 2];
+    for step in 0.. {
+        let disk = MemoryDisk::default();
+        make(&disk, &old);
+        let dying = Dying { disk: disk.clone(), steps_left: Arc::new(AtomicU64::new(step)) };
+        let opened = WalletFile::open((Arc::new(dying), NAME.into()), random, PASSWORD, old.genesis);
+        // The first step is the opening of the file for reading.
+        let Ok((file, _)) = opened else { continue };
+        let saved = file.save(&new).is_ok();
+        for after in [disk.crash(), disk.kill()] {
+            let found = open(&after, PASSWORD).expect("never neither");
+            assert!(found == old || found == new);
+            assert!(!saved || found == new, "what was said to be saved is");
+            outcomes[usize::from(found == new)] += 1;
+            let (file, _) =
+                WalletFile::open((Arc::new(after.clone()), NAME.into()), random, PASSWORD, old.genesis).expect("there");
+            file.save(&new).expect("the next save works");
+            assert_eq!(open(&after.crash(), PASSWORD).expect("there"), new);
+        }
+        if saved {
+            assert!(step >= 7 && outcomes[0] > 5 && outcomes[1] > 2, "{step} {outcomes:?}");
+            break;
+        }
+    }
+    for step in 0.. {
+        let disk = MemoryDisk::default();
+        let dying = Dying { disk: disk.clone(), steps_left: Arc::new(AtomicU64::new(step)) };
+        let made = WalletFile::create((Arc::new(dying), NAME.into()), random, CHEAP, PASSWORD, &new).is_ok();
+        for after in [disk.crash(), disk.kill()] {
+            match open(&after, PASSWORD) {
+                Ok(found) => assert_eq!(found, new),
+                Err(FileError::Missing { .. }) if !made => {}
+                Err(error) => panic!("step {step}: {error}"),
+            }
+        }
+        if made {
+            break;
+        }
+    }
+}
+
+/// Goal: a wrong password is one error, whatever is wrong about it; nothing is changed by trying.
+#[test]
+fn a_wrong_password_is_one_error() {
+    let disk = MemoryDisk::default();
+    make(&disk, &contents(1));
+    let before = disk.bytes(NAME);
+    let wrong: [&[u8]; 5] = [b"", b"correct hors", b"correct horse ", b"Correct horse", &[0xff; 300]];
+    for password in wrong {
+        let error = open(&disk, password).expect_err("wrong");
+        assert!(matches!(error, FileError::WrongPassword { .. }), "{error}");
+        assert_eq!(error.to_string(), "the password does not open the wallet `memory/alice.wallet`");
+    }
+    assert_eq!(disk.bytes(NAME), before);
+    let other = open_as(&disk, PASSWORD, Params::local().genesis_id()).expect_err("another network");
+    assert!(matches!(other, FileError::OtherNetwork { .. }));
+}
+
+/// Goal: a file with any byte changed, cut or added is refused and left as it is; and whoever repairs the
+/// plain checksum still meets the cipher's. Method: each byte in turn.
+#[test]
+fn damage_at_any_byte_is_refused_and_kept() {
+    use sha2::Digest;
+    let disk = MemoryDisk::default();
+    make(&disk, &contents(1));
+    let good = disk.bytes(NAME).expect("there");
+    let verdict = |bytes: &[u8]| {
+        let disk = MemoryDisk::default();
+        disk.put(NAME, bytes);
+        let error = open(&disk, PASSWORD).expect_err("refused");
+        assert_eq!(disk.bytes(NAME).as_deref(), Some(bytes), "kept");
+        assert_eq!(disk.names(), [NAME]);
+        error
+    };
+    let repaired = |bytes: &[u8]| {
+        let body = &bytes[..good.len() - 32];
+        verdict(&[body, sha2::Sha256::digest(body).as_slice()].concat())
+    };
+    for (at, bit) in (0..good.len()).flat_map(|at| [(at, 1), (at, 0x80)]) {
+        let mut bad = good.clone();
+        bad[at] ^= bit;
+        match verdict(&bad) {
+            FileError::NotAWallet { .. } => assert!(at < 8),
+            FileError::Damaged { .. } => assert!(at >= 8),
+            error => panic!("byte {at}: {error}"),
+        }
+        if at >= good.len() - 32 {
+            continue;
+        }
+        match repaired(&bad) {
+            FileError::NotAWallet { .. } => assert!(at < 8),
+            FileError::Newer { .. } => assert_eq!(at, 8),
+            // A cost that no file of ours has is not even tried.
+            FileError::Damaged { .. } => assert!((9..21).contains(&at), "byte {at}"),
+            FileError::WrongPassword { .. } => assert!(at >= 9, "byte {at}"),
+            error => panic!("byte {at}: {error}"),
+        }
+    }
+    (0..good.len()).for_each(|length| drop(verdict(&good[..length])));
+    verdict(&[good.as_slice(), &[0]].concat());
+}
+
+/// Goal: two commands at once on one file: the second is refused and told by whom. A file is its owner's
+/// alone, and is never overwritten by a new one. Method: a real directory.
+#[test]
+fn a_held_wallet_is_refused_with_the_holders_pid() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join(NAME);
+    let missing = WalletFile::open(hold(&path).expect("free"), random, PASSWORD, Hash::ZERO).expect_err("none yet");
+    assert!(missing.to_string().contains("spindle wallet new"), "{missing}");
+    let made = contents(1);
+    let file = WalletFile::create(hold(&path).expect("free"), random, CHEAP, PASSWORD, &made).expect("new");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.save(&made).expect("no fault");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+    let refused = hold(&path).expect_err("held").to_string();
+    assert!(refused.contains(&format!("process {}", std::process::id())) && refused.contains(NAME), "{refused}");
+    // Another wallet in the same directory is another file.
+    hold(&directory.path().join("bob.wallet")).expect("free");
+    drop(file);
+    let again = WalletFile::create(hold(&path).expect("free"), random, CHEAP, b"other", &contents(9));
+    assert!(matches!(again, Err(FileError::Exists { .. })));
+    let (_, kept) = WalletFile::open(hold(&path).expect("free"), random, PASSWORD, made.genesis).expect("as it was");
+    assert_eq!(kept, made);
+    assert!(fs::read_dir(directory.path()).expect("there").count() <= 3, "the wallet and two locks");
+}
+
+/// Goal: the cost of a guess is what new files say. Method: the file's own head.
+#[test]
+fn the_default_cost_stands_in_the_file() {
+    let disk = MemoryDisk::default();
+    let held = (Arc::new(disk.clone()) as Arc<dyn Disk>, NAME.to_owned());
+    WalletFile::create(held, random, Cost::DEFAULT, PASSWORD, &contents(1)).expect("a new file");
+    let bytes = disk.bytes(NAME).expect("there");
+    assert_eq!(&bytes[..21], b"spwallet\x01\0\0\x01\0\x03\0\0\0\x01\0\0\0");
+    let keys: SpendKeys = open(&disk, PASSWORD).expect("opened").secrets.spend_keys().expect("it spends");
+    assert_eq!(keys.view(), &contents(1).secrets.view_keys());
+}
