@@ -5,8 +5,9 @@
 //! as a set of hashes. It is meant to be read: from here down, in the order of the `mod` lines.
 //!
 //! Left out: scripts, pruning, assumed-valid blocks, checkpoints in the code, and protection of a small
-//! network against somebody with more hash power than all the others. Not here yet: transactions that
-//! wait (mempool), a wallet, an RPC.
+//! network against somebody with more hash power than all the others. Not connected yet: the mempool
+//! (`blockchain/mempool`) and the wallet's library ([`wallet`]) are whole and tested, but the node neither
+//! relays transactions nor packs them, and no command opens a wallet. Not here yet: an RPC.
 //!
 //! # Threads
 //!
