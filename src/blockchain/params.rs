@@ -6,7 +6,6 @@
 //! stay outside of that hash: they may change without founding a new network.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -239,11 +238,6 @@ impl Params {
     /// Coinbases that exist after block `height`: the supply, since fees only move.
     pub fn supply(&self, height: u64) -> u128 {
         (1..=height).map(|h| u128::from(self.reward(h))).sum()
-    }
-
-    /// Whether a seed is a neighbour on this machine, which may well not be there.
-    pub fn seed_is_local(seed: &str) -> bool {
-        seed.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
     }
 }
 

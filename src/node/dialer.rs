@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::blockchain::params::Params;
 use crate::node::addresses::AddressBook;
 use crate::node::event::{Effect, Target};
 use crate::node::peers::Peers;
@@ -66,9 +65,9 @@ impl Dialer {
     pub fn new(connect: Vec<Target>, seeds: &[String], our_port: u16, outbound_max: usize) -> Self {
         let named =
             |target, wanted| Named { target, wanted, pause_ms: PAUSE_MS, next: Mono(0), nonce: None, told: false };
-        let seeds =
-            seeds.iter().filter(|seed| !(Params::seed_is_local(seed) && seed.ends_with(&format!(":{our_port}"))));
-        let seeds = seeds.map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
+        let seeds = seeds.iter().map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
+        let is_us = |seed: &Target| matches!(seed, Target::Address(a) if a.ip().is_loopback() && a.port() == our_port);
+        let seeds = seeds.filter(|seed| !is_us(seed));
         let wanted: Vec<Named> = connect.into_iter().map(|target| named(target, true)).collect();
         let seeds: Vec<Target> = seeds.filter(|seed| wanted.iter().all(|wanted| wanted.target != *seed)).collect();
         let named = wanted.into_iter().chain(seeds.into_iter().map(|seed| named(seed, false))).collect();

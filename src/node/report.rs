@@ -169,7 +169,9 @@ impl fmt::Display for Report {
                 ROOM_MIN_BYTES >> 20
             ),
             Self::Mining { begins: true } => f.write_str("mining"),
-            Self::Mining { begins: false } => f.write_str("mining rests: blocks of a heavier branch are coming in"),
+            Self::Mining { begins: false } => {
+                f.write_str("mining rests: there are blocks to catch up with, or there is no room for more")
+            }
             Self::Note { text, .. } => f.write_str(text),
         }
     }
