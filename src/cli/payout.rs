@@ -108,8 +108,13 @@ fn make(path: &Path) -> io::Result<bool> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}.new", std::process::id()));
     let fresh = PathBuf::from(fresh);
-    let linked = write(&fresh, &format!("{COMMENT}\n{}\n", hex::encode(seed)))
-        .and_then(|()| fs::hard_link(&fresh, path))
+    if let Err(error) = write(&fresh, &format!("{COMMENT}\n{}\n", hex::encode(seed))) {
+        // A full disk: half a key must not lie around, least of all under the key's name. That it could not
+        // be written is what counts, whether or not its remains can be removed.
+        let _ = fs::remove_file(&fresh);
+        return Err(error);
+    }
+    let linked = fs::hard_link(&fresh, path)
         // Not every file system has links; there a rename has to do.
         .or_else(|error| match error.kind() {
             ErrorKind::AlreadyExists => Err(error),
