@@ -260,6 +260,7 @@ fn withheld_body_stops_nothing() {
         world.connect(0, 2);
         assert_eq!(world.tip(0), world.tip(2), "it syncs from somebody else");
         world.disconnect(0, 1);
+        world.pass(1_500);
         assert!(world.members[0].node.chain().headers().is_empty(), "nobody has that header any more");
     }
 }
@@ -363,4 +364,49 @@ fn undeliverable_branch_that_fills_the_tree_is_given_up() {
     world.settle();
     world.pass(10_000);
     assert_eq!(world.tip(0), world.tip(2));
+}
+
+/// Goal: headers that come and go without bodies do not keep a node from mining, however often the plan
+/// changes. Method: two puppets show one heavier header each, in turn, for a minute.
+#[test]
+fn withheld_headers_in_turn_do_not_stop_mining() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.mine(0, 2);
+    let blocks = [world.next_block(0, 7), world.next_block(0, 8)];
+    let mut mining = 0;
+    for round in 0..60 {
+        let who = 1 + round % 2;
+        world.connect(who, 0);
+        world.mute(who, 0);
+        world.mute(0, who);
+        let peer = world.peer_of(0, who);
+        world.step(0, Event::NewBlock { peer, block: World::sketch_of(&blocks[round % 2]) });
+        world.pass(1_000);
+        mining += usize::from(world.members[0].template.is_some());
+        world.disconnect(0, who);
+    }
+    assert!(mining > 40, "{mining} of 60 seconds");
+}
+
+/// Goal: four peers that take all places for bodies and drip do not keep an honest one out. Method: they
+/// have shown the branch and deliver a single block in three seconds each.
+#[test]
+fn four_that_drip_do_not_take_all_places() {
+    let mut world = World::new(Params::regtest(), 5);
+    world.mine(0, 3_000);
+    for dripper in 1..5 {
+        world.connect(dripper, 0);
+    }
+    let newcomer = world.add(MemoryDisk::default());
+    for dripper in 1..5 {
+        world.connect_slow(newcomer, dripper);
+    }
+    world.pass(6_000);
+    world.connect(newcomer, 0);
+    let mut seconds = 0;
+    while world.height(newcomer) < 3_000 {
+        world.pass(3_000);
+        seconds += 3;
+        assert!(seconds < 90, "at height {} after 90 seconds", world.height(newcomer));
+    }
 }

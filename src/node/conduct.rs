@@ -20,7 +20,7 @@ use crate::node::relay::Relay;
 use crate::node::report::{Level, Report};
 use crate::node::rng::Rng;
 use crate::node::streams::Streams;
-use crate::node::sync::{Early, Sync};
+use crate::node::sync::Sync;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
@@ -28,6 +28,8 @@ use crate::primitives::time::Mono;
 
 /// Between two looks at whether small files have changed.
 const SAVE_MS: u64 = 10_000;
+/// Between two times that the header tree is pruned.
+const PRUNE_MS: u64 = 1_000;
 /// Between two looks at a disk that was too full.
 const ROOM_MS: u64 = 1_000;
 
@@ -45,6 +47,9 @@ pub(super) struct Conduct {
     room: Room,
     room_asked_at: Mono,
     saved_at: Mono,
+    /// Some of the header tree has become useless.
+    prune_due: bool,
+    pruned_at: Mono,
 }
 
 impl Conduct {
@@ -63,6 +68,8 @@ impl Conduct {
             room: Room::Enough,
             room_asked_at: Mono(0),
             saved_at: Mono(0),
+            prune_due: false,
+            pruned_at: Mono(0),
         }
     }
 
@@ -243,8 +250,7 @@ impl Conduct {
         let position = match parent.child(turn.chain.params(), &header, turn.now.wall) {
             Ok(position) => position,
             Err(reject) if reject.blame() == Blame::Nobody => {
-                turn.note(Level::Info, format!("block {id:.12} of {peer} is not taken now: {reject}"));
-                self.streams.remember_early(turn, Early { peer, id, time: header.header().time });
+                self.streams.stopped(turn, peer, &header, &reject);
                 return Ok(());
             }
             Err(reject) => {
@@ -307,9 +313,7 @@ impl Conduct {
             Step::Still | Step::More => {}
             Step::NewTip { undone } => {
                 self.durability.on_tip(*turn.chain.tip());
-                if turn.chain.headers().has_outgrown(turn.chain.tip().work) {
-                    self.prune_headers(turn, false);
-                }
+                self.prune_due |= turn.chain.headers().has_outgrown(turn.chain.tip().work);
                 self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono))?;
             }
             Step::Failed { id, record, reject } => {
@@ -324,8 +328,14 @@ impl Conduct {
     }
 
     /// Forgets header-only branches that nobody here has; when room is short, also those that only slow
-    /// peers have.
-    fn prune_headers(&mut self, turn: &mut Turn, room_is_short: bool) {
+    /// peers have. It looks at the whole tree, so it is not done with every event.
+    fn prune_headers(&mut self, turn: &mut Turn) {
+        let room_is_short = turn.chain.headers().room() < HEADERS_MAX;
+        let is_due = self.prune_due || room_is_short;
+        if !is_due || turn.now.mono.since(self.pruned_at) < PRUNE_MS {
+            return;
+        }
+        (self.prune_due, self.pruned_at) = (false, turn.now.mono);
         let is_out = |id: PeerId| room_is_short && self.sync.is_slow(turn.now.mono, id);
         self.streams.give_up(is_out);
         let trusted = turn.peers.iter().filter(|(id, _)| !is_out(*id));
@@ -345,11 +355,9 @@ impl Conduct {
             lost.iter().filter_map(|peer| peer.target.as_ref()).for_each(|to| self.dialer.lost(turn.now.mono, to));
             self.sync.forget_gone(turn);
             self.streams.forget_gone(turn);
-            self.prune_headers(turn, false);
+            self.prune_due |= lost.iter().any(|peer| peer.leaves().next().is_some());
         }
-        if turn.chain.headers().room() < HEADERS_MAX {
-            self.prune_headers(turn, true);
-        }
+        self.prune_headers(turn);
         if room == Room::Enough {
             let now = turn.now.mono;
             self.streams.pump(turn, |peer| self.sync.is_slow(now, peer))?;

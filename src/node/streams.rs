@@ -141,7 +141,6 @@ struct Judged {
 }
 
 impl Streams {
-    /// Whether some branch is being followed.
     /// A peer has something whose parent we do not know: follow it.
     pub fn follow(&mut self, peer: PeerId) {
         let stream = Stream { stage: Stage::Heavy, asked_at: None, from: None, end: None, not_before: Mono(0) };
@@ -174,6 +173,7 @@ impl Streams {
     /// The answer to our question: decides what the stream is from now on.
     pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
         self.answer_ms = ANSWER_MS;
+        self.paused.remove(&peer);
         // Asked for, but the stream was given up meanwhile.
         let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
         let Some(first) = headers.first() else {
@@ -252,7 +252,7 @@ impl Streams {
     }
 
     /// Our clock or our rules say stop; nobody is to blame.
-    fn stopped(&mut self, turn: &mut Turn, peer: PeerId, header: &CheckedHeader, reject: &Reject) {
+    pub fn stopped(&mut self, turn: &mut Turn, peer: PeerId, header: &CheckedHeader, reject: &Reject) {
         match reject {
             Reject::NeedsRules { .. } if !self.told_new_rules => {
                 self.told_new_rules = true;
@@ -335,6 +335,7 @@ impl Streams {
         let is_new = !judged.headers.iter().any(|(header, _)| turn.chain.headers().position(&header.id()).is_some());
         if !proven && is_new && judged.end.work <= tip_work && !turn.chain.headers().takes_equal(judged.end.work) {
             // Enough branches as heavy as the tip; a heavier one will be told of again.
+            Self::ended(turn, peer, Some(judged.end), judged.cut_short);
             return Ok(());
         }
         let end_id = judged.end.id;

@@ -19,7 +19,7 @@ use crate::blockchain::chain::Refusal;
 use crate::blockchain::position::Position;
 use crate::blockchain::reject::Reject;
 use crate::blockchain::storage::{RecordNo, StoreError};
-use crate::node::event::{Asked, PeerId};
+use crate::node::event::{Asked, Direction, PeerId};
 use crate::node::message::{BLOCKS_MAX, Message};
 use crate::node::peers::Peer;
 use crate::node::reason::Reason;
@@ -92,6 +92,8 @@ struct Source {
     lates: u32,
     /// It does not have the branch that ends here.
     lacks: Option<Hash>,
+    /// It has answered a question in full.
+    has_delivered: bool,
 }
 
 impl Source {
@@ -104,7 +106,7 @@ impl Source {
                 return;
             }
             self.unanswered.pop_front();
-            self.lates = 0;
+            (self.lates, self.has_delivered) = (0, true);
         }
     }
 }
@@ -144,8 +146,9 @@ pub struct Sync {
     waiting_bytes: usize,
     /// A running mean of what bodies weigh.
     body_bytes: usize,
-    /// When a body came last, or a plan was made.
+    /// When a body came last, or the first plan on this tip was made.
     progressed_at: Mono,
+    planned_on: Hash,
     reported: (Mono, u64),
 }
 
@@ -162,6 +165,7 @@ impl Default for Sync {
             // Cautious until the first bodies tell.
             body_bytes: 8 << 10,
             progressed_at: Mono(0),
+            planned_on: Hash::ZERO,
             reported: (Mono(0), 0),
         }
     }
@@ -196,7 +200,7 @@ impl Sync {
                 Some(0) => {
                     self.runs[0].missing.pop_front();
                     ready.push((peer, block));
-                    self.take_waiting(&mut ready);
+                    self.take_waiting(turn.now.mono, &mut ready);
                 }
                 Some(later) => {
                     self.waiting_bytes += block.bytes().len();
@@ -218,7 +222,7 @@ impl Sync {
     }
 
     /// The front run is complete: what waited for it can follow.
-    fn take_waiting(&mut self, ready: &mut Vec<(PeerId, CheckedBlock)>) {
+    fn take_waiting(&mut self, now: Mono, ready: &mut Vec<(PeerId, CheckedBlock)>) {
         while let Some(front) = self.runs.front_mut() {
             for (peer, block) in front.waiting.drain(..) {
                 self.waiting_bytes -= block.bytes().len();
@@ -228,6 +232,10 @@ impl Sync {
                 return;
             }
             self.runs.pop_front();
+            if let Some(next) = self.runs.front_mut() {
+                // It is the front run from now on, however long ago it was asked for.
+                next.asked_at = now;
+            }
         }
     }
 
@@ -389,17 +397,36 @@ impl Sync {
     /// Asks for whatever can be asked for now.
     pub fn pump(&mut self, turn: &mut Turn) {
         self.follow_goal(turn);
-        while let Some(peer) = self.next_source(turn, None) {
-            if let Some(place) = self.next_run() {
+        let now = turn.now.mono;
+        loop {
+            if let Some(peer) = self.next_source(turn, None)
+                && let Some(place) = self.next_run()
+            {
                 self.assign(turn, place, peer);
                 continue;
             }
-            // Everything waits for the front run. Who has nothing to do gets the rest of it.
-            let Some(late) = self.late_front(turn.now.mono) else { return };
-            let Some(other) = self.next_source(turn, Some(late)) else { return };
-            self.slow_down(turn.now.mono, late);
-            self.assign(turn, 0, other);
+            // Nothing more can be asked for. If everything waits for the front run, who is free gets the rest
+            // of it, whoever has taken all places.
+            let Some(late) = self.late_front(now) else { return };
+            if let Some(other) = self.next_source(turn, Some(late)) {
+                self.slow_down(now, late);
+                self.assign(turn, 0, other);
+                continue;
+            }
+            // Nobody else has this branch. Others who are ahead of us get a hearing: the only holder of a
+            // heavy branch must not set everybody's pace.
+            if !self.others_are_ahead(turn, late) {
+                return;
+            }
+            self.slow_down(now, late);
+            self.follow_goal(turn);
         }
+    }
+
+    /// Whether somebody else, who does not let us wait, claims more than we have.
+    fn others_are_ahead(&self, turn: &Turn, than: PeerId) -> bool {
+        let tip_work = turn.chain.tip().work;
+        turn.peers.iter().any(|(id, peer)| id != than && peer.work > tip_work && !self.is_slow(turn.now.mono, id))
     }
 
     /// Whether a peer has lately let us wait.
@@ -439,7 +466,11 @@ impl Sync {
         } else {
             self.start_over();
             self.queue.extend(branch);
-            self.progressed_at = turn.now.mono;
+            // Once for each tip: plans that change and bring no bodies must not keep us from mining.
+            let tip = turn.chain.tip().id;
+            if self.planned_on != tip {
+                (self.planned_on, self.progressed_at) = (tip, turn.now.mono);
+            }
         }
         self.goal = Some(best);
     }
@@ -470,9 +501,14 @@ impl Sync {
                 u8::from(peer.work > tip_work)
             }
         };
-        let best = candidates
-            .filter(|(id, peer)| trust(*id, peer) > 0)
-            .max_by_key(|(id, peer)| (trust(*id, peer), std::cmp::Reverse((unanswered(id), peer.distance_ms(), *id))));
+        // Whom we dialled, and who has delivered before, come before newcomers: those cost nothing to make.
+        let is_proven = |id: PeerId, peer: &Peer| {
+            peer.direction == Direction::Outbound || self.sources.get(&id).is_some_and(|source| source.has_delivered)
+        };
+        let best = candidates.filter(|(id, peer)| trust(*id, peer) > 0).max_by_key(|(id, peer)| {
+            let rest = std::cmp::Reverse((unanswered(id), peer.distance_ms(), *id));
+            (trust(*id, peer), is_proven(*id, peer), rest)
+        });
         best.map(|(id, _)| id)
     }
 
