@@ -25,7 +25,7 @@
 //! 3. `ReadBlock::read`, `verified_all` (`blockchain/block.rs`): everything but the chain, signatures too.
 //! 4. `run` (`runtime/owner.rs`): the inbox, where all threads meet.
 //! 5. `step` (`node/mod.rs`): one event in, effects out; no socket and no clock from here on.
-//! 6. `on_blocks`, `hand_over` (`node/sync.rs`): the order in which blocks were asked for.
+//! 6. `on_blocks`, `hand_over` (`node/sync/mod.rs`): the order in which blocks were asked for.
 //! 7. `accept` (`blockchain/chain/mod.rs`), `advance` (`blockchain/chain/walk.rs`): where it belongs; the
 //!    heaviest branch.
 //! 8. `append` (`blockchain/storage/mod.rs`): one write to the block file.

@@ -8,11 +8,15 @@
 //!
 //! A branch that nobody here has, or only peers that do not deliver, is nobody's goal: a header whose
 //! body never comes stops nothing but itself. What may be on its way or waiting for an earlier run is
-//! bounded in bytes for the whole node, and no peer is ever owed more answers than the protocol allows,
+//! bounded in bytes for the whole node, and no peer ever owes us more answers than the protocol allows,
 //! whatever becomes of the plan. Blocks that arrive after their run was given away are taken if they
 //! still fit, else passed over: they were asked for, so nobody is to blame.
 
+mod books;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use books::{Delivery, Run, Source};
 
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::chain::Refusal;
@@ -53,64 +57,6 @@ const REPORT_MS: u64 = 1_000;
 /// A sync shorter than this many blocks is not worth a line of its own.
 const REPORT_BLOCKS: u64 = 200;
 
-/// Consecutive blocks that one peer is asked for.
-#[derive(Debug)]
-struct Run {
-    /// Those that have not come yet, oldest first.
-    missing: VecDeque<Hash>,
-    /// Those that have come before their predecessors' run was complete, and from whom.
-    waiting: Vec<(PeerId, CheckedBlock)>,
-    /// Who is asked; nobody yet, or nobody any more.
-    peer: Option<PeerId>,
-    /// Since when.
-    asked_at: Mono,
-}
-
-impl Run {
-    /// Who owes us blocks of it.
-    fn owed_by(&self) -> Option<PeerId> {
-        self.peer.filter(|_| !self.missing.is_empty())
-    }
-
-    /// Whether somebody has to be asked for it.
-    fn is_orphaned(&self) -> bool {
-        self.peer.is_none() && !self.missing.is_empty()
-    }
-}
-
-/// What we know of a peer as a source of bodies.
-#[derive(Debug, Default)]
-struct Source {
-    /// Blocks of each question that is not answered in full. It outlives every plan: what we asked for
-    /// stays asked.
-    unanswered: VecDeque<usize>,
-    /// When it last sent a body, or began to owe one.
-    moved_at: Mono,
-    /// Not asked before then, nor believed to have what it has shown.
-    slow_until: Mono,
-    /// How often in a row it has let us wait.
-    lates: u32,
-    /// It does not have the branch that ends here.
-    lacks: Option<Hash>,
-    /// It has answered a question in full.
-    has_delivered: bool,
-}
-
-impl Source {
-    /// So many blocks have come from it.
-    fn delivered(&mut self, mut blocks: usize) {
-        while let Some(owed) = self.unanswered.front_mut() {
-            let taken = blocks.min(*owed);
-            (*owed, blocks) = (*owed - taken, blocks - taken);
-            if *owed > 0 {
-                return;
-            }
-            self.unanswered.pop_front();
-            (self.lates, self.has_delivered) = (0, true);
-        }
-    }
-}
-
 /// A block that is ahead of our clock, and who told of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Early {
@@ -120,14 +66,6 @@ pub struct Early {
     pub id: Hash,
     /// Its time.
     pub time: u64,
-}
-
-/// A delivery: whose the records from `first` up to `end` are.
-#[derive(Clone, Copy, Debug)]
-struct Delivery {
-    first: u32,
-    end: u32,
-    peer: PeerId,
 }
 
 /// The fetching of bodies.
