@@ -224,11 +224,6 @@ impl Chain {
         self.tip.work.max(walk).max(next)
     }
 
-    /// Where the ledger stands: the tip, unless a walk is under way.
-    pub fn standing(&self) -> &BlockMeta {
-        &self.at
-    }
-
     /// Never again this block, nor what builds on it.
     pub fn condemn(&mut self, id: Hash) {
         self.condemned_changed |= self.condemned.add(id);
