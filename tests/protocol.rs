@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use spindle::blockchain::block::Header;
 use spindle::blockchain::params::Params;
-use spindle::blockchain::transaction::{Coinbase, Output};
+use spindle::blockchain::transaction::{Coinbase, Input, Outpoint, Output, Transaction};
 use spindle::node::message::{Activation, Hello, Kind, Message, NewBlock, PeerAddress, ShortIdKey};
-use spindle::primitives::codec::List;
+use spindle::primitives::codec::{self, List};
 use spindle::primitives::frame::{FrameHeader, HEADER_BYTES};
 use spindle::primitives::hash::Hash;
-use spindle::primitives::keys::Key;
+use spindle::primitives::keys::{Key, Signature};
 
 const PAGE: &str = include_str!("../src/node/protocol.md");
 
@@ -47,6 +47,16 @@ fn news() -> NewBlock {
     NewBlock { header: header(), coinbase, short_ids: List::first_of(vec![short_id]) }
 }
 
+/// One input, one output, no note.
+fn transfer() -> Vec<u8> {
+    let outpoint = Outpoint { transaction: Hash([0x66; 32]), index: 1 };
+    let input = Input { outpoint, amount: 1_000, key: Key([0x77; 32]), matures_at: 17 };
+    let output = Output { amount: 700, key: Key([0x88; 32]), view_tag: 9 };
+    let (inputs, outputs) = (List::first_of(vec![input]), List::first_of(vec![output]));
+    let unsigned = Transaction::unsigned(inputs, outputs, Key([0x99; 32]), None);
+    codec::encode(&unsigned.signed(Params::regtest().genesis_id(), |_, _| Signature([0xaa; 64])))
+}
+
 /// One of each kind that has a message.
 fn one_of_each() -> Vec<Message> {
     let addresses: [SocketAddr; 2] = ["192.0.2.1:9000".parse().expect("v4"), "[2001:db8::1]:9001".parse().expect("v6")];
@@ -63,6 +73,15 @@ fn one_of_each() -> Vec<Message> {
         Message::GetPeers,
         Message::Peers(List::first_of(addresses.into_iter().map(PeerAddress::from).collect())),
         Message::Bye(List::first_of(b"this node is stopping".to_vec())),
+        Message::NewTx(List::first_of(vec![Hash([0x44; 32])])),
+        Message::GetTxs(List::first_of(vec![Hash([0x44; 32])])),
+        Message::Txs(vec![transfer()]),
+        Message::GetBlockTxs { block: Hash([0x11; 32]), places: List::first_of(vec![0, 5]) },
+        Message::BlockTxs { block: Hash([0x11; 32]), transfers: vec![transfer()] },
+        Message::GetPool(Hash([0x44; 32])),
+        Message::Pool(List::first_of(vec![Hash([0x55; 32])])),
+        Message::SubmitTx(transfer()),
+        Message::Verdict { id: Hash([0x44; 32]), why: List::first_of(b"too cheap".to_vec()) },
     ]
 }
 
@@ -109,6 +128,9 @@ fn caps_hold_the_longest_message_and_no_longer() {
         Message::NewBlock(Box::new(NewBlock { short_ids: List::first_of(vec![[0; 6]; 60_000]), ..news() })),
         Message::Peers(List::first_of(vec![PeerAddress::from(SocketAddr::from(([1, 2, 3, 4], 5))); 300])),
         Message::Bye(List::first_of(vec![b'x'; 300])),
+        Message::NewTx(List::first_of(vec![Hash::ZERO; 2_000])),
+        Message::GetBlockTxs { block: Hash::ZERO, places: List::first_of(vec![0; 9_000]) },
+        Message::Verdict { id: Hash::ZERO, why: List::first_of(vec![b'x'; 300]) },
     ];
     for message in longest {
         let frame = message.to_frame();
@@ -124,7 +146,7 @@ proptest! {
     /// kind, and valid ones with a byte changed.
     #[test]
     fn accepted_bytes_encode_back_to_themselves(
-        which in 0_usize..12,
+        which in 0_usize..21,
         random in proptest::collection::vec(any::<u8>(), 0..600),
         place in any::<prop::sample::Index>(),
         value in any::<u8>(),

@@ -12,8 +12,8 @@ use siphasher::sip::SipHasher24;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::blockchain::block::{Header, TRANSFERS_MAX};
-use crate::blockchain::params::BLOCK_BYTES_MAX;
-use crate::blockchain::transaction::Coinbase;
+use crate::blockchain::params::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX};
+use crate::blockchain::transaction::{Coinbase, Transaction};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
 use crate::primitives::frame::{KIND_BLOCK, frame_into};
 use crate::primitives::hash::{Hash, tagged};
@@ -30,6 +30,10 @@ pub const LOCATOR_MAX: usize = 64;
 pub const ADDRESSES_MAX: usize = 250;
 /// Blocks in one request.
 pub const BLOCKS_MAX: u16 = 2_000;
+/// Ids of transactions in one message.
+pub const TX_IDS_MAX: usize = 1_000;
+/// An answer with transactions ends with the one that passes these bytes.
+pub const TXS_BYTES: usize = 128 << 10;
 /// Bytes of a frame of unknown kind.
 pub const UNKNOWN_BYTES_MAX: usize = 4_096;
 
@@ -57,12 +61,30 @@ pub enum Kind {
     Missing = 9,
     /// A block that the sender has just made its tip.
     NewBlock = 10,
+    /// Transactions that the sender has just let into its pool.
+    NewTx = 11,
+    /// "Send me these of your pool."
+    GetTxs = 12,
+    /// The answer: those that are there.
+    Txs = 13,
     /// "Who else is there?"
     GetPeers = 14,
     /// The answer.
     Peers = 15,
     /// Why the sender is about to hang up.
     Bye = 16,
+    /// "Send me the transfers of this block at these places."
+    GetBlockTxs = 17,
+    /// The answer.
+    BlockTxs = 18,
+    /// "What waits in your pool?"
+    GetPool = 19,
+    /// A page of the answer.
+    Pool = 20,
+    /// A wallet's transaction, on its way to everybody.
+    SubmitTx = 21,
+    /// What became of it.
+    Verdict = 22,
 }
 
 impl Kind {
@@ -79,9 +101,18 @@ impl Kind {
             Self::GetBlocks,
             Self::Missing,
             Self::NewBlock,
+            Self::NewTx,
+            Self::GetTxs,
+            Self::Txs,
             Self::GetPeers,
             Self::Peers,
             Self::Bye,
+            Self::GetBlockTxs,
+            Self::BlockTxs,
+            Self::GetPool,
+            Self::Pool,
+            Self::SubmitTx,
+            Self::Verdict,
         ];
         all.into_iter().find(|kind| *kind as u8 == number)
     }
@@ -89,17 +120,23 @@ impl Kind {
     /// The most bytes that a payload of this kind may have.
     pub const fn bytes_max(self) -> usize {
         match self {
-            Self::Blocks => BLOCK_BYTES_MAX,
+            // A block's transfers come from one block, whose header is longer than their preface.
+            Self::Blocks | Self::BlockTxs => BLOCK_BYTES_MAX,
             Self::Hello | Self::HelloAck => 512,
             Self::Ping | Self::Pong => 8,
             Self::GetHeaders => 2 + 32 * LOCATOR_MAX,
             Self::Headers => 2 + 100 * HEADERS_MAX,
             Self::GetBlocks => 34,
-            Self::Missing => 32,
+            Self::Missing | Self::GetPool => 32,
             Self::NewBlock => 100 + 82 + 2 + 6 * TRANSFERS_MAX,
+            Self::NewTx | Self::GetTxs | Self::Pool => 2 + 32 * TX_IDS_MAX,
+            Self::Txs => 2 + TXS_BYTES + TRANSACTION_BYTES_MAX,
             Self::GetPeers => 0,
             Self::Peers => 2 + 18 * ADDRESSES_MAX,
             Self::Bye => 256,
+            Self::GetBlockTxs => 32 + 2 + 2 * TRANSFERS_MAX,
+            Self::SubmitTx => TRANSACTION_BYTES_MAX,
+            Self::Verdict => 32 + 2 + 250,
         }
     }
 }
@@ -224,12 +261,45 @@ pub enum Message {
     Missing(Hash),
     /// See [`Kind::NewBlock`].
     NewBlock(Box<NewBlock>),
+    /// See [`Kind::NewTx`].
+    NewTx(List<Hash, TX_IDS_MAX>),
+    /// See [`Kind::GetTxs`].
+    GetTxs(List<Hash, TX_IDS_MAX>),
+    /// In the order of the question, each as its bytes; at most [`TXS_BYTES`] and the one that passes them.
+    Txs(Vec<Vec<u8>>),
     /// See [`Kind::GetPeers`].
     GetPeers,
     /// See [`Kind::Peers`].
     Peers(List<PeerAddress, ADDRESSES_MAX>),
     /// See [`Kind::Bye`].
     Bye(Text<200>),
+    /// See [`Kind::GetBlockTxs`].
+    GetBlockTxs {
+        /// The block's id.
+        block: Hash,
+        /// Which of its transfers, counted from 0; ascending, each once.
+        places: List<u16, TRANSFERS_MAX>,
+    },
+    /// All that were asked for, in that order; or a `Missing` with the block's id.
+    BlockTxs {
+        /// The block's id.
+        block: Hash,
+        /// The bytes of each.
+        transfers: Vec<Vec<u8>>,
+    },
+    /// The ids that are greater than this one are wanted.
+    GetPool(Hash),
+    /// Ascending; fewer than 1,000 are the last.
+    Pool(List<Hash, TX_IDS_MAX>),
+    /// The transaction's bytes. Only programs on the same machine may send it.
+    SubmitTx(Vec<u8>),
+    /// A submitted transaction waits in the pool, or is refused.
+    Verdict {
+        /// Its id.
+        id: Hash,
+        /// Empty if it waits; else why it is refused, for people.
+        why: Text<250>,
+    },
 }
 
 impl Message {
@@ -245,9 +315,18 @@ impl Message {
             Self::GetBlocks { .. } => Kind::GetBlocks,
             Self::Missing(_) => Kind::Missing,
             Self::NewBlock(_) => Kind::NewBlock,
+            Self::NewTx(_) => Kind::NewTx,
+            Self::GetTxs(_) => Kind::GetTxs,
+            Self::Txs(_) => Kind::Txs,
             Self::GetPeers => Kind::GetPeers,
             Self::Peers(_) => Kind::Peers,
             Self::Bye(_) => Kind::Bye,
+            Self::GetBlockTxs { .. } => Kind::GetBlockTxs,
+            Self::BlockTxs { .. } => Kind::BlockTxs,
+            Self::GetPool(_) => Kind::GetPool,
+            Self::Pool(_) => Kind::Pool,
+            Self::SubmitTx(_) => Kind::SubmitTx,
+            Self::Verdict { .. } => Kind::Verdict,
         }
     }
 
@@ -261,9 +340,16 @@ impl Message {
             Self::GetBlocks { last, count } => codec::encode(&(*last, *count)),
             Self::Missing(last) => codec::encode(last),
             Self::NewBlock(announced) => codec::encode(&**announced),
+            Self::NewTx(ids) | Self::GetTxs(ids) | Self::Pool(ids) => codec::encode(ids),
+            Self::Txs(transactions) => join(Vec::new(), transactions),
             Self::GetPeers => Vec::new(),
             Self::Peers(addresses) => codec::encode(addresses),
             Self::Bye(text) => codec::encode(text),
+            Self::GetBlockTxs { block, places } => codec::encode(&(*block, places)),
+            Self::BlockTxs { block, transfers } => join(codec::encode(block), transfers),
+            Self::GetPool(after) => codec::encode(after),
+            Self::SubmitTx(transaction) => transaction.clone(),
+            Self::Verdict { id, why } => codec::encode(&(*id, why)),
         };
         let mut frame = Vec::with_capacity(crate::primitives::frame::HEADER_BYTES + payload.len());
         frame_into(self.kind() as u8, &payload, &mut frame);
@@ -286,9 +372,49 @@ impl Message {
             }
             Kind::Missing => Self::Missing(codec::decode(payload)?),
             Kind::NewBlock => Self::NewBlock(Box::new(codec::decode(payload)?)),
+            Kind::NewTx => Self::NewTx(codec::decode(payload)?),
+            Kind::GetTxs => Self::GetTxs(codec::decode(payload)?),
+            Kind::Txs => Self::Txs(split(payload)?),
             Kind::GetPeers => codec::decode::<()>(payload).map(|()| Self::GetPeers)?,
             Kind::Peers => Self::Peers(codec::decode(payload)?),
             Kind::Bye => Self::Bye(codec::decode(payload)?),
+            Kind::GetBlockTxs => {
+                let (block, places) = codec::decode(payload)?;
+                Self::GetBlockTxs { block, places }
+            }
+            Kind::BlockTxs => {
+                let (block, rest) = codec::decode_prefix(payload)?;
+                Self::BlockTxs { block, transfers: split(rest)? }
+            }
+            Kind::GetPool => Self::GetPool(codec::decode(payload)?),
+            Kind::Pool => Self::Pool(codec::decode(payload)?),
+            Kind::SubmitTx => codec::decode::<Transaction>(payload).map(|_| Self::SubmitTx(payload.to_vec()))?,
+            Kind::Verdict => {
+                let (id, why) = codec::decode(payload)?;
+                Self::Verdict { id, why }
+            }
         })
     }
+}
+
+/// Whole transactions, as they came, behind their count as a `u16`.
+fn join(mut payload: Vec<u8>, transactions: &[Vec<u8>]) -> Vec<u8> {
+    let count = u16::try_from(transactions.len()).expect("a message's cap holds fewer than 65,536 transactions");
+    codec::encode_into(&count, &mut payload);
+    for bytes in transactions {
+        payload.extend_from_slice(bytes);
+    }
+    payload
+}
+
+/// The bytes of each transaction: where one ends only its decoding tells.
+fn split(payload: &[u8]) -> Result<Vec<Vec<u8>>, CodecError> {
+    let (count, mut rest) = codec::decode_prefix::<u16>(payload)?;
+    let mut transactions = Vec::new();
+    for _ in 0..count {
+        let (_, after) = codec::decode_prefix::<Transaction>(rest)?;
+        transactions.push(rest[..rest.len() - after.len()].to_vec());
+        rest = after;
+    }
+    if rest.is_empty() { Ok(transactions) } else { Err(CodecError::Trailing { extra: rest.len() }) }
 }

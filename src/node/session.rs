@@ -287,6 +287,8 @@ impl Session {
                 Output::Event(Event::Peers { peer, addresses: addresses.into_vec() })
             }
             Message::Bye(text) => return Err(Reason::Bye(shown(&text))),
+            // Transactions are not spoken of yet.
+            other => return Err(Reason::OutOfPlace { kind: other.kind() }),
         })
     }
 
