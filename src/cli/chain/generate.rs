@@ -20,7 +20,7 @@ use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
 use crate::blockchain::payout::Payout;
 use crate::blockchain::position::Position;
 use crate::blockchain::storage::checkpoint;
-use crate::blockchain::template::template;
+use crate::blockchain::template::Template;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Progress};
 use crate::cli::payout::MineTo;
@@ -181,7 +181,7 @@ impl Maker {
 
     /// The next block, and `parent` moved on to it; none if it was told to stop.
     fn block_after(&self, parent: &mut Position, left: u64) -> Result<Option<CheckedBlock>, Failure> {
-        let block = template(&self.params, parent, &self.payout, &[]);
+        let block = Template::new(&self.params, parent, &self.payout, &[]).to_block();
         let header = Header { time: self.plan.time(parent, left), ..block.header };
         let Some(header) = self.search(header) else { return Ok(None) };
         let bytes = Block { header, ..block }.to_bytes();
