@@ -49,6 +49,11 @@ impl Template {
         &self.header
     }
 
+    /// What the miner gets.
+    pub fn coinbase(&self) -> &Coinbase {
+        &self.coinbase
+    }
+
     /// The block with this header, which differs in time and nonce; every rule is checked but the
     /// signatures.
     pub fn found(&self, params: &Params, header: Header) -> Result<CheckedBlock, Reject> {
