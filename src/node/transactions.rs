@@ -10,6 +10,7 @@
 //! Left out: hiding where a transaction began (Dandelion). Whoever listens to enough nodes can tell.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::mempool::{Offer, PoolReject, Saved, Source};
@@ -127,11 +128,20 @@ impl Exchange {
 /// Where a transaction that is being verified came from.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
-    Peer(PeerId),
-    /// It waits for a verdict.
-    Wallet(PeerId),
+    /// Its address is to blame even if it has gone meanwhile.
+    Peer(PeerId, IpAddr),
+    Wallet,
     /// Our own file says when it arrived.
     File(Wall),
+}
+
+/// One that is being verified.
+#[derive(Debug)]
+struct Checking {
+    origin: Origin,
+    size_bytes: usize,
+    /// They wait for a verdict.
+    wallets: Vec<PeerId>,
 }
 
 /// The relay of transactions.
@@ -140,18 +150,20 @@ pub struct Transactions {
     exchanges: BTreeMap<PeerId, Exchange>,
     /// Who is asked for what.
     in_flight: BTreeMap<Hash, PeerId>,
-    verifying: BTreeMap<Hash, (Origin, usize)>,
+    verifying: BTreeMap<Hash, Checking>,
     verifying_bytes: usize,
     /// `Verify` effects without their `Verified`.
     batches: usize,
     refused: Recent,
-    /// What waited when the node stopped, the rest of it.
+    /// What waited when the node stopped, and is not verified again yet; each once.
     saved: VecDeque<Saved>,
 }
 
 impl Transactions {
     /// The relay of a node that has kept these over a restart.
-    pub fn new(saved: Vec<Saved>) -> Self {
+    pub fn new(mut saved: Vec<Saved>) -> Self {
+        let mut seen = BTreeSet::new();
+        saved.retain(|saved| seen.insert(saved.tx.id()));
         Self { saved: saved.into(), ..Self::default() }
     }
 
@@ -226,7 +238,7 @@ impl Transactions {
                 return;
             }
         }
-        self.verify(turn, ready, Origin::Peer(peer));
+        self.verify_of(turn, peer, ready);
     }
 
     /// Whether it hangs on one that will be in the pool in a moment, or not at all: until then nothing can
@@ -319,15 +331,18 @@ impl Transactions {
         if let Some(exchange) = self.exchanges.get_mut(&peer) {
             exchange.known.add(&id, KNOWN_MAX);
         }
-        if let Some((origin, _)) = self.verifying.get_mut(&id) {
-            *origin = Origin::Wallet(peer);
+        if let Some(checking) = self.verifying.get_mut(&id) {
+            checking.wallets.push(peer);
             return;
         }
         let why = if turn.pool.contains(&id) {
             String::new()
         } else {
             match turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now)) {
-                Ok(()) if self.verify(turn, vec![transaction], Origin::Wallet(peer)) => return,
+                Ok(()) if self.verify(turn, vec![(Origin::Wallet, transaction)]) => {
+                    self.verifying.entry(id).and_modify(|checking| checking.wallets.push(peer));
+                    return;
+                }
                 Ok(()) => "the node is busy with other transactions; try again".into(),
                 Err(reject) => reject.to_string(),
             }
@@ -337,27 +352,33 @@ impl Transactions {
 
     // --- checking ---
 
-    /// Has signatures checked; false if too many are being checked. What peers brought is asked for again
-    /// later then.
-    fn verify(&mut self, turn: &mut Turn, transactions: Vec<ReadTx>, origin: Origin) -> bool {
-        if transactions.is_empty() {
-            return true;
+    /// Has the signatures of a peer's transactions checked; if too many are being checked, they are asked for
+    /// again later.
+    fn verify_of(&mut self, turn: &mut Turn, peer: PeerId, mut transactions: Vec<ReadTx>) {
+        let Some(ip) = turn.peers.get(peer).map(|peer| peer.address.ip()) else { return };
+        // A wallet may have brought it meanwhile.
+        transactions.retain(|transaction| !self.verifying.contains_key(&transaction.id()));
+        let ids: Vec<Hash> = transactions.iter().map(|transaction| transaction.id()).collect();
+        let origin = Origin::Peer(peer, ip);
+        let batch = transactions.into_iter().map(|transaction| (origin, transaction)).collect();
+        if !ids.is_empty() && !self.verify(turn, batch) {
+            ids.into_iter().for_each(|id| self.put_off(peer, id));
         }
+    }
+
+    /// Has signatures checked, of transactions none of which is being checked; false if too many are.
+    fn verify(&mut self, turn: &mut Turn, batch: Vec<(Origin, ReadTx)>) -> bool {
         if self.batches >= VERIFYING_MAX || self.verifying_bytes >= VERIFYING_BYTES_MAX {
-            if let Origin::Peer(peer) = origin {
-                for transaction in &transactions {
-                    self.put_off(peer, transaction.id());
-                }
-            }
             return false;
         }
-        for transaction in &transactions {
-            let size_bytes = transaction.bytes().len();
-            self.verifying_bytes += size_bytes;
-            self.verifying.insert(transaction.id(), (origin, size_bytes));
+        for (origin, transaction) in &batch {
+            let checking = Checking { origin: *origin, size_bytes: transaction.bytes().len(), wallets: Vec::new() };
+            self.verifying_bytes += checking.size_bytes;
+            let twin = self.verifying.insert(transaction.id(), checking);
+            assert!(twin.is_none(), "a transaction is in one batch only");
         }
         self.batches += 1;
-        turn.out.push(Effect::Verify { transactions });
+        turn.out.push(Effect::Verify { transactions: batch.into_iter().map(|(_, transaction)| transaction).collect() });
         true
     }
 
@@ -370,31 +391,45 @@ impl Transactions {
                 Err(Reject::BadSignature { transaction }) => *transaction,
                 Err(reject) => unreachable!("only signatures are looked at, and not {reject}"),
             };
-            let (origin, size_bytes) = self.verifying.remove(&id).expect("what is verified was given to be");
-            self.verifying_bytes -= size_bytes;
-            let arrived = if let Origin::File(arrived) = origin { arrived } else { turn.now.wall };
-            let outcome = verdict.map_err(PoolReject::Rule).and_then(|transaction| {
-                let (fee, size_bytes) = (transaction.fee(), transaction.bytes().len());
-                turn.pool.insert(transaction, arrived, &turn.chain.ground(turn.now)).map(|()| (fee, size_bytes))
-            });
-            match outcome {
-                Ok((fee, size_bytes)) => {
-                    self.tell_on(id);
-                    if !matches!(origin, Origin::File(_)) {
-                        turn.tell(Report::Waits { id, fee, size_bytes, waiting: turn.pool.len() });
-                    }
-                    if let Origin::Wallet(peer) = origin {
-                        tell_verdict(turn, peer, id, String::new());
-                    }
-                }
-                Err(reject) => match origin {
-                    Origin::Peer(peer) => drop(self.refuse(turn, peer, id, reject)),
-                    Origin::Wallet(peer) => tell_verdict(turn, peer, id, reject.to_string()),
-                    Origin::File(_) => {
-                        turn.note(Level::Debug, format!("transaction {id:.12} no longer waits: {reject}"));
-                    }
-                },
+            self.judge(turn, id, verdict);
+        }
+    }
+
+    /// The verdict on one.
+    fn judge(&mut self, turn: &mut Turn, id: Hash, verdict: Result<CheckedTx, Reject>) {
+        let Checking { origin, size_bytes, wallets } =
+            self.verifying.remove(&id).expect("what is verified was given to be, once");
+        self.verifying_bytes -= size_bytes;
+        let arrived = match origin {
+            Origin::File(arrived) => {
+                self.saved.pop_front().expect("it is the first of those that the file held");
+                arrived
             }
+            _ => turn.now.wall,
+        };
+        let outcome = verdict.map_err(PoolReject::Rule).and_then(|transaction| {
+            let (fee, size_bytes) = (transaction.fee(), transaction.bytes().len());
+            turn.pool.insert(transaction, arrived, &turn.chain.ground(turn.now)).map(|()| (fee, size_bytes))
+        });
+        let why = outcome.as_ref().err().map_or_else(String::new, ToString::to_string);
+        match outcome {
+            Ok((fee, size_bytes)) => {
+                self.tell_on(id);
+                if !matches!(origin, Origin::File(_)) {
+                    turn.tell(Report::Waits { id, fee, size_bytes, waiting: turn.pool.len() });
+                }
+            }
+            Err(PoolReject::Rule(reject)) => blame(turn, origin, reject),
+            Err(reject) => match origin {
+                Origin::Peer(peer, _) => drop(self.refuse(turn, peer, id, reject)),
+                Origin::Wallet => {}
+                Origin::File(_) => {
+                    turn.note(Level::Debug, format!("transaction {id:.12} no longer waits: {reject}"));
+                }
+            },
+        }
+        for wallet in wallets {
+            tell_verdict(turn, wallet, id, why.clone());
         }
     }
 
@@ -404,7 +439,7 @@ impl Transactions {
         let peer = PeerId(source.0);
         let mut ready = Vec::new();
         self.take_offer(turn, peer, id, offer, &mut ready);
-        self.verify(turn, ready, Origin::Peer(peer));
+        self.verify_of(turn, peer, ready);
     }
 
     /// What could not be in the next block may be in the one after.
@@ -479,19 +514,15 @@ impl Transactions {
         }
     }
 
-    /// What waited when the node stopped is verified again, a batch at a time and in the old order.
+    /// What waited when the node stopped is verified again, a batch at a time and in the old order. Until
+    /// it is, it stays: a node that stops soon must not lose it.
     fn bring_back(&mut self, turn: &mut Turn) {
         if self.batches > 0 || !turn.pool.is_settled() {
             return;
         }
-        let batch: Vec<Saved> = self.saved.drain(..self.saved.len().min(BATCH)).collect();
-        for saved in &batch {
-            let size_bytes = saved.tx.bytes().len();
-            self.verifying_bytes += size_bytes;
-            self.verifying.insert(saved.tx.id(), (Origin::File(saved.arrived), size_bytes));
-        }
-        self.batches += 1;
-        turn.out.push(Effect::Verify { transactions: batch.into_iter().map(|saved| saved.tx).collect() });
+        let batch = self.saved.iter().take(BATCH).map(|saved| (Origin::File(saved.arrived), saved.tx.clone()));
+        let batch = batch.collect();
+        assert!(self.verify(turn, batch), "nothing else is being verified");
     }
 
     /// Asks one peer for what it announced, or for more of what it has.
@@ -547,5 +578,15 @@ impl Transactions {
 fn tell_verdict(turn: &mut Turn, peer: PeerId, id: Hash, why: String) {
     if turn.peers.get(peer).is_some() {
         turn.send(peer, Message::Verdict { id, why: List::first_of(why.into_bytes()) });
+    }
+}
+
+/// Cuts whoever sent what could be in no block. Who has hung up before the verdict is not let in again so soon.
+fn blame(turn: &mut Turn, origin: Origin, reject: Reject) {
+    let Origin::Peer(peer, ip) = origin else { return };
+    if turn.peers.get(peer).is_some() {
+        turn.hang_up(peer, Reason::BadTransaction { reject });
+    } else if let Some(until) = turn.peers.ban(turn.now.wall, ip) {
+        turn.out.push(Effect::Refuse { ip, until: Some(until) });
     }
 }
