@@ -15,7 +15,8 @@ use std::net::IpAddr;
 use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::mempool::{Offer, PoolReject, Saved, Source};
 use crate::blockchain::reject::Reject;
-use crate::node::event::{Asked, Effect, PeerId};
+use crate::node::event::{Asked, Direction, Effect, PeerId};
+use crate::node::exchange::{Exchange, KNOWN_MAX, Open, Page, Recent, WAITING_MAX, short};
 use crate::node::message::{Kind, Message, TX_IDS_MAX, TXS_BYTES};
 use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
@@ -23,12 +24,8 @@ use crate::node::report::{Level, Report};
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
-use crate::primitives::time::{Mono, Wall};
+use crate::primitives::time::Wall;
 
-/// Ids that one peer announced and that wait to be asked for: 40 peers × 2,048 × 32 B = 2.6 MiB.
-pub const QUEUE_MAX: usize = 2_048;
-/// Ids that a peer is known to have: 40 × 4,096 × 24 B = 3.8 MiB.
-pub const KNOWN_MAX: usize = 4_096;
 /// Ids that were refused since the last block and are not asked for again.
 const REFUSED_MAX: usize = 4_096;
 /// Ids that one question asks for: what comes is verified together.
@@ -41,90 +38,6 @@ const ANSWER_MS_MAX: u64 = 60_000;
 pub const VERIFYING_MAX: usize = 64;
 /// Their bytes; their tables and claims come to twice as many.
 pub const VERIFYING_BYTES_MAX: usize = 2 << 20;
-/// Ids that wait for others, looked at in one turn for each peer.
-const LATER_TURN: usize = 256;
-
-/// The last so many ids, as their first eight bytes: two that share them cost 2^64 hashes to make, and
-/// gain that one of them is not relayed.
-#[derive(Debug, Default)]
-struct Recent {
-    ids: BTreeSet<u64>,
-    order: VecDeque<u64>,
-}
-
-impl Recent {
-    /// Adds one; false if it is there already.
-    fn add(&mut self, id: &Hash, most: usize) -> bool {
-        let short = short(id);
-        let is_new = self.ids.insert(short);
-        if is_new {
-            self.order.push_back(short);
-            if self.order.len() > most
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.ids.remove(&oldest);
-            }
-        }
-        is_new
-    }
-
-    fn contains(&self, id: &Hash) -> bool {
-        self.ids.contains(&short(id))
-    }
-}
-
-fn short(id: &Hash) -> u64 {
-    u64::from_le_bytes(*id.0.first_chunk().expect("a hash has 32 bytes"))
-}
-
-/// A question for transactions that is not answered.
-#[derive(Debug)]
-struct Open {
-    since: Mono,
-    ids: Vec<Hash>,
-}
-
-/// How much of a peer's pool we have read.
-#[derive(Debug, PartialEq, Eq)]
-enum Page {
-    /// What is greater than this id is to be asked for.
-    Due(Hash),
-    Asked,
-    Done,
-}
-
-/// What passes between one peer and us.
-#[derive(Debug)]
-struct Exchange {
-    /// It announced these: to be asked for.
-    queue: VecDeque<Hash>,
-    /// It announced these, which others are asked for, or whose parents are on their way.
-    later: VecDeque<Hash>,
-    open: Option<Open>,
-    /// It has these.
-    known: Recent,
-    /// To be told.
-    news: Vec<Hash>,
-    page: Page,
-}
-
-impl Exchange {
-    fn new() -> Self {
-        Self {
-            queue: VecDeque::new(),
-            later: VecDeque::new(),
-            open: None,
-            known: Recent::default(),
-            news: Vec::new(),
-            page: Page::Due(Hash::ZERO),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.queue.len() + self.later.len() < QUEUE_MAX
-    }
-}
-
 /// Where a transaction that is being verified came from.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
@@ -150,6 +63,10 @@ pub struct Transactions {
     exchanges: BTreeMap<PeerId, Exchange>,
     /// Who is asked for what.
     in_flight: BTreeMap<Hash, PeerId>,
+    /// `(first, peer, then)`: when it is clear what becomes of the first (its first eight bytes), the peer is
+    /// to be asked for the second. That is the same one, which the peer announced too while another was
+    /// asked; or its child, of which nothing can be said before.
+    waiting: BTreeSet<(u64, PeerId, Hash)>,
     verifying: BTreeMap<Hash, Checking>,
     verifying_bytes: usize,
     /// `Verify` effects without their `Verified`.
@@ -187,9 +104,10 @@ impl Transactions {
             if turn.pool.knows(id) || self.refused.contains(id) || !exchange.has_room() {
                 continue;
             }
-            if self.verifying.contains_key(id) || self.in_flight.contains_key(id) {
-                exchange.later.push_back(*id);
-            } else {
+            // One that is being verified has come whole: its id fixes every byte.
+            if self.in_flight.contains_key(id) {
+                wait(&mut self.waiting, exchange, *id, peer, *id);
+            } else if !self.verifying.contains_key(id) {
                 exchange.queue.push_back(*id);
             }
         }
@@ -197,18 +115,21 @@ impl Transactions {
 
     /// A page of a peer's pool.
     pub fn on_pool(&mut self, turn: &Turn, peer: PeerId, ids: &[Hash]) {
-        self.on_new(turn, peer, ids);
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
+        let Page::Asked(after) = exchange.page else { return };
         exchange.page = match ids.last() {
-            Some(last) if ids.len() == TX_IDS_MAX => Page::Due(*last),
+            // Who does not get on has no end.
+            Some(last) if ids.len() == TX_IDS_MAX && *last > after => Page::Due(*last),
             _ => Page::Done,
         };
+        self.on_new(turn, peer, ids);
     }
 
     /// What was asked for has come, or some of it.
     pub fn on_answer(&mut self, turn: &mut Turn, peer: PeerId, asked: &[Hash], transactions: Vec<ReadTx>) {
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
         exchange.open = None;
+        exchange.misses = if transactions.is_empty() { exchange.misses.saturating_add(1) } else { 0 };
         for id in asked {
             // Somebody else may have been asked meanwhile.
             if self.in_flight.get(id) == Some(&peer) {
@@ -221,6 +142,18 @@ impl Transactions {
             let rest = asked.iter().rev().take_while(|id| **id != last.id());
             rest.for_each(|id| exchange.queue.push_front(*id));
         }
+        let put_off = self.take(turn, peer, transactions);
+        for id in asked {
+            if !self.verifying.contains_key(id) && !put_off.contains(id) {
+                self.release(turn, *id);
+            }
+        }
+    }
+
+    /// Transactions of a peer: those whose coins are there have their signatures verified. Gives those of
+    /// which nothing can be said yet.
+    fn take(&mut self, turn: &mut Turn, peer: PeerId, transactions: Vec<ReadTx>) -> BTreeSet<Hash> {
+        let mut put_off = BTreeSet::new();
         let news = transactions.iter().map(|transaction| transaction.id()).filter(|id| !turn.pool.knows(id));
         let together: BTreeSet<Hash> = news.collect();
         let mut ready = Vec::with_capacity(transactions.len());
@@ -229,33 +162,66 @@ impl Transactions {
             if turn.pool.knows(&id) || self.verifying.contains_key(&id) {
                 continue;
             }
-            if self.has_parent_on_its_way(&transaction, &together) {
-                self.put_off(peer, id);
+            if let Some(parent) = self.parent_on_its_way(&transaction, &together) {
+                self.put_behind(parent, peer, id);
+                put_off.insert(id);
                 continue;
             }
             let offer = turn.pool.offer(Source(peer.0), transaction, &turn.chain.ground(turn.now));
             if !self.take_offer(turn, peer, id, offer, &mut ready) {
-                return;
+                return put_off;
             }
         }
         self.verify_of(turn, peer, ready);
+        put_off
     }
 
-    /// Whether it hangs on one that will be in the pool in a moment, or not at all: until then nothing can
+    /// One that it hangs on and that will be in the pool in a moment, or not at all: until then nothing can
     /// be said of it.
-    fn has_parent_on_its_way(&self, transaction: &ReadTx, together: &BTreeSet<Hash>) -> bool {
-        transaction.inputs().any(|input| {
-            let parent = input.outpoint.transaction;
-            together.contains(&parent) || self.verifying.contains_key(&parent) || self.in_flight.contains_key(&parent)
+    fn parent_on_its_way(&self, transaction: &ReadTx, together: &BTreeSet<Hash>) -> Option<Hash> {
+        transaction.inputs().map(|input| input.outpoint.transaction).find(|parent| {
+            together.contains(parent) || self.verifying.contains_key(parent) || self.in_flight.contains_key(parent)
         })
     }
 
-    /// An id is asked of this peer again, after a while.
-    fn put_off(&mut self, peer: PeerId, id: Hash) {
-        if let Some(exchange) = self.exchanges.get_mut(&peer)
-            && exchange.has_room()
-        {
-            exchange.later.push_back(id);
+    /// A child is asked for again when it is clear what becomes of its parent; of everybody who has it.
+    fn put_behind(&mut self, parent: Hash, peer: PeerId, child: Hash) {
+        let others = self.take_waiting(child, |then| then == child);
+        for (peer, child) in others.into_iter().chain([(peer, child)]) {
+            let Some(exchange) = self.exchanges.get_mut(&peer) else { continue };
+            if !wait(&mut self.waiting, exchange, parent, peer, child) {
+                exchange.queue.push_back(child);
+            }
+        }
+    }
+
+    /// It is clear what became of this one: who waited for that is asked.
+    fn release(&mut self, turn: &Turn, first: Hash) {
+        for (peer, then) in self.take_waiting(first, |_| true) {
+            if !turn.pool.knows(&then) && !self.refused.contains(&then) {
+                self.ask_again(peer, then);
+            }
+        }
+    }
+
+    /// Takes out who waited for this one, and for which.
+    fn take_waiting(&mut self, first: Hash, is_meant: impl Fn(Hash) -> bool) -> Vec<(PeerId, Hash)> {
+        let first = short(&first);
+        let all = (first, PeerId(0), Hash([0; 32]))..=(first, PeerId(u64::MAX), Hash([0xff; 32]));
+        let taken = self.waiting.extract_if(all, |(.., then)| is_meant(*then));
+        let taken: Vec<(PeerId, Hash)> = taken.map(|(_, peer, then)| (peer, then)).collect();
+        for (peer, _) in &taken {
+            if let Some(exchange) = self.exchanges.get_mut(peer) {
+                exchange.waiting -= 1;
+            }
+        }
+        taken
+    }
+
+    /// An id is asked of this peer again, as soon as anything is asked.
+    fn ask_again(&mut self, peer: PeerId, id: Hash) {
+        if let Some(exchange) = self.exchanges.get_mut(&peer) {
+            exchange.queue.push_back(id);
         }
     }
 
@@ -275,7 +241,7 @@ impl Transactions {
         turn.note(Level::Debug, format!("transaction {id:.12} of {peer} is not taken: {reject}"));
         match reject {
             PoolReject::Known { .. } => {}
-            PoolReject::Reorganising => self.put_off(peer, id),
+            PoolReject::Reorganising => self.ask_again(peer, id),
             PoolReject::Rule(reject) => {
                 turn.hang_up(peer, Reason::BadTransaction { reject });
                 return false;
@@ -362,7 +328,7 @@ impl Transactions {
         let origin = Origin::Peer(peer, ip);
         let batch = transactions.into_iter().map(|transaction| (origin, transaction)).collect();
         if !ids.is_empty() && !self.verify(turn, batch) {
-            ids.into_iter().for_each(|id| self.put_off(peer, id));
+            ids.into_iter().for_each(|id| self.ask_again(peer, id));
         }
     }
 
@@ -428,6 +394,7 @@ impl Transactions {
                 }
             },
         }
+        self.release(turn, id);
         for wallet in wallets {
             tell_verdict(turn, wallet, id, why.clone());
         }
@@ -461,18 +428,19 @@ impl Transactions {
     /// Passes on what does not come, and cuts who never answers.
     pub fn on_tick(&mut self, turn: &mut Turn) {
         let now = turn.now.mono;
-        let mut silent = Vec::new();
+        let (mut silent, mut late) = (Vec::new(), Vec::new());
         for (&peer, exchange) in &mut self.exchanges {
             let Some(open) = &mut exchange.open else { continue };
             if now.since(open.since) >= ANSWER_MS_MAX {
                 silent.push(peer);
-            } else if now.since(open.since) >= ANSWER_MS {
-                for id in open.ids.drain(..) {
-                    if self.in_flight.get(&id) == Some(&peer) {
-                        self.in_flight.remove(&id);
-                    }
-                }
+            } else if now.since(open.since) >= ANSWER_MS && !open.ids.is_empty() {
+                exchange.misses = exchange.misses.saturating_add(1);
+                late.extend(open.ids.drain(..).filter(|id| self.in_flight.get(id) == Some(&peer)));
             }
+        }
+        for id in late {
+            self.in_flight.remove(&id);
+            self.release(turn, id);
         }
         for peer in silent {
             turn.hang_up(peer, Reason::Stalled { limit_ms: ANSWER_MS_MAX });
@@ -488,6 +456,16 @@ impl Transactions {
             turn.pool.forget_source(Source(peer.0));
         }
         self.in_flight.retain(|_, peer| turn.peers.get(*peer).is_some());
+        self.waiting.retain(|(_, peer, _)| turn.peers.get(*peer).is_some());
+        // What others wait for may have been theirs alone.
+        let waited_for = self.in_flight.keys().chain(self.verifying.keys());
+        let is_open: BTreeSet<u64> = waited_for.map(short).collect();
+        let stranded = self.waiting.extract_if(.., |(first, ..)| !is_open.contains(first));
+        for (_, peer, then) in stranded {
+            let Some(exchange) = self.exchanges.get_mut(&peer) else { continue };
+            exchange.waiting -= 1;
+            exchange.queue.push_back(then);
+        }
     }
 
     /// Asks for what can be asked for, if now is a time for that, and tells what is to be told.
@@ -496,10 +474,7 @@ impl Transactions {
             // It has its room in the pool before newcomers.
             self.bring_back(turn);
         } else if may_ask {
-            let peers: Vec<PeerId> = self.exchanges.keys().copied().collect();
-            for peer in peers {
-                self.ask(turn, peer);
-            }
+            self.ask_all(turn);
         }
         let mut news: BTreeMap<Vec<Hash>, Vec<PeerId>> = BTreeMap::new();
         for (&peer, exchange) in &mut self.exchanges {
@@ -525,20 +500,33 @@ impl Transactions {
         assert!(self.verify(turn, batch), "nothing else is being verified");
     }
 
+    /// Asks every peer for what can be asked of it: first those that have not let us wait, and of these those
+    /// that we have chosen ourselves. So strangers that announce much and deliver nothing come last.
+    fn ask_all(&mut self, turn: &mut Turn) {
+        let is_inbound = |peer: &PeerId| turn.peers.get(*peer).is_none_or(|peer| peer.direction == Direction::Inbound);
+        let mut peers: Vec<(u32, bool, PeerId)> =
+            self.exchanges.iter().map(|(peer, exchange)| (exchange.misses, is_inbound(peer), *peer)).collect();
+        peers.sort_unstable();
+        for (.., peer) in peers {
+            self.ask(turn, peer);
+        }
+    }
+
     /// Asks one peer for what it announced, or for more of what it has.
     fn ask(&mut self, turn: &mut Turn, peer: PeerId) {
-        self.look_again(turn, peer);
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
-        if exchange.open.is_none() && !exchange.queue.is_empty() && self.verifying_bytes < VERIFYING_BYTES_MAX {
+        let has_room = self.verifying_bytes < VERIFYING_BYTES_MAX && self.batches < VERIFYING_MAX;
+        if exchange.open.is_none() && has_room {
             let mut ids = Vec::new();
             while ids.len() < BATCH
                 && let Some(id) = exchange.queue.pop_front()
             {
-                if turn.pool.knows(&id) || self.verifying.contains_key(&id) {
+                let is_here = turn.pool.knows(&id) || self.verifying.contains_key(&id);
+                if is_here || self.refused.contains(&id) {
                     continue;
                 }
                 if self.in_flight.contains_key(&id) {
-                    exchange.later.push_back(id);
+                    wait(&mut self.waiting, exchange, id, peer, id);
                     continue;
                 }
                 self.in_flight.insert(id, peer);
@@ -550,28 +538,27 @@ impl Transactions {
             }
         }
         if let Page::Due(after) = exchange.page
-            && exchange.queue.len() + exchange.later.len() + TX_IDS_MAX <= QUEUE_MAX
+            && exchange.has_room_for_page()
         {
-            exchange.page = Page::Asked;
+            exchange.page = Page::Asked(after);
             turn.ask(peer, Asked::Pool, Message::GetPool(after));
         }
     }
+}
 
-    /// Looks again at what a peer announced while others were asked for it.
-    fn look_again(&mut self, turn: &Turn, peer: PeerId) {
-        let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
-        for _ in 0..exchange.later.len().min(LATER_TURN) {
-            let Some(id) = exchange.later.pop_front() else { return };
-            if turn.pool.knows(&id) || self.refused.contains(&id) {
-                continue;
-            }
-            if self.verifying.contains_key(&id) || self.in_flight.contains_key(&id) {
-                exchange.later.push_back(id);
-            } else {
-                exchange.queue.push_back(id);
-            }
-        }
+/// A peer is to be asked for the second when it is clear what becomes of the first; false if too much waits.
+fn wait(
+    waiting: &mut BTreeSet<(u64, PeerId, Hash)>,
+    exchange: &mut Exchange,
+    first: Hash,
+    peer: PeerId,
+    then: Hash,
+) -> bool {
+    let has_room = exchange.waiting < WAITING_MAX;
+    if has_room {
+        exchange.waiting += usize::from(waiting.insert((short(&first), peer, then)));
     }
+    has_room
 }
 
 /// Tells a wallet what became of its transaction; no words mean that it waits.
