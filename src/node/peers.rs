@@ -50,8 +50,8 @@ pub struct Peer {
     pub round_trip_ms: Option<u64>,
     /// Whether it has had our addresses already.
     pub had_addresses: bool,
-    /// How far it has read what waits in our pool.
-    pub pool_read_to: Option<Hash>,
+    /// Where it may go on to read what waits in our pool; `None` when it has read all of it.
+    pub pool_from: Option<Hash>,
     known: VecDeque<Hash>,
     leaves: VecDeque<Hash>,
     ping: Option<(u64, Mono)>,
@@ -187,7 +187,7 @@ impl Peers {
             heard_at: now,
             round_trip_ms: None,
             had_addresses: false,
-            pool_read_to: None,
+            pool_from: Some(Hash::ZERO),
             known: VecDeque::new(),
             leaves: VecDeque::new(),
             ping: None,

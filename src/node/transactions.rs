@@ -272,8 +272,7 @@ impl Transactions {
     /// get each page once.
     pub fn on_get_pool(&self, turn: &mut Turn, peer: PeerId, after: Hash) {
         let Some(known) = turn.peers.get_mut(peer) else { return };
-        let goes_on = known.pool_read_to.is_none_or(|read_to| after > read_to);
-        known.pool_read_to = Some(after);
+        let goes_on = known.pool_from.is_some_and(|from| after >= from);
         let mut ids: Vec<Hash> = if goes_on || scope(known.address.ip()) == Scope::Loopback {
             turn.pool.ids().filter(|id| *id > after).collect()
         } else {
@@ -284,6 +283,7 @@ impl Transactions {
             ids.truncate(TX_IDS_MAX);
         }
         ids.sort_unstable();
+        known.pool_from = ids.last().filter(|_| ids.len() == TX_IDS_MAX).copied();
         turn.send(peer, Message::Pool(List::first_of(ids)));
     }
 
