@@ -402,7 +402,8 @@ impl Conduct {
             self.transactions.adopt(turn);
         } else {
             let params = Arc::clone(turn.chain.params());
-            turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
+            let returned = turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
+            self.transactions.on_returned(&returned);
         }
     }
 

@@ -409,6 +409,11 @@ impl Transactions {
         self.verify_of(turn, peer, ready);
     }
 
+    /// Blocks were undone and these wait again: news for whoever was on the other branch.
+    pub fn on_returned(&mut self, ids: &[Hash]) {
+        ids.iter().for_each(|id| self.tell_on(*id));
+    }
+
     /// What could not be in the next block may be in the one after.
     pub fn on_tip(&mut self) {
         self.refused = Recent::default();
