@@ -1012,7 +1012,7 @@ fn returning_is_sliced() {
         world.undo();
     }
     let ground = Ground { ledger: &world.ledger, next_height: world.position.height + 1, now: at(0) };
-    let mut calls = 1;
+    let mut calls = 0;
     while !world.pool.is_settled() {
         world.pool.readmit(&world.params, &ground, READMIT_BYTES);
         calls += 1;

@@ -361,6 +361,7 @@ impl Conduct {
         let passed = turn.chain.take_passed();
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         for passed in &passed {
+            self.transactions.on_passed(passed);
             match passed {
                 Passed::Connected(block) => {
                     if !catching_up {
