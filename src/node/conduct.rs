@@ -93,6 +93,11 @@ impl Conduct {
         self.pump(turn)
     }
 
+    /// Whether a turn was cut short, apart from the chain and the pool.
+    pub(super) fn has_more(&self) -> bool {
+        self.transactions.has_verdicts()
+    }
+
     /// The last effects.
     pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &Mempool, out: &mut Vec<Effect>) {
         self.durability.close(chain, out);
@@ -396,11 +401,12 @@ impl Conduct {
         Ok(())
     }
 
-    /// While the chain rests: what undone blocks held returns to the pool, then orphans whose parents have
-    /// come; a piece of that in each turn.
+    /// While the chain rests: what undone blocks held returns to the pool; then come orphans whose parents have
+    /// come, and what was verified meanwhile. A piece of that in each turn.
     fn settle(&mut self, turn: &mut Turn) {
         if turn.pool.is_settled() {
             self.transactions.adopt(turn);
+            self.transactions.judge_batch(turn);
         } else {
             let params = Arc::clone(turn.chain.params());
             let returned = turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);

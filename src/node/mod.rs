@@ -171,7 +171,7 @@ impl Node {
 
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.
     pub fn has_more(&self) -> bool {
-        !self.chain.rests() || !self.pool.is_settled() || self.pool.orphans_ready()
+        !self.chain.rests() || !self.pool.is_settled() || self.pool.orphans_ready() || self.conduct.has_more()
     }
 
     /// Takes one event at one instant; says what should happen next.

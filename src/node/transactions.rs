@@ -72,8 +72,10 @@ pub struct Transactions {
     waiting: BTreeSet<(u64, PeerId, Hash)>,
     verifying: BTreeMap<Hash, Checking>,
     verifying_bytes: usize,
-    /// `Verify` effects without their `Verified`.
+    /// `Verify` effects whose verdicts are not in.
     batches: usize,
+    /// Verdicts that came while the chain walked: judged when it rests.
+    verdicts: VecDeque<Vec<Result<CheckedTx, Reject>>>,
     refused: Recent,
     /// They are in blocks of the active chain. A ledger that is a set cannot tell their coins from invented ones.
     confirmed: Recent,
@@ -147,6 +149,9 @@ impl Transactions {
             // There was no room for the rest.
             let rest = asked.iter().rev().take_while(|id| **id != last.id());
             rest.for_each(|id| exchange.queue.push_front(*id));
+        }
+        if !is_firm(turn) {
+            return asked.iter().for_each(|id| self.ask_again(peer, *id));
         }
         let put_off = self.take(turn, peer, transactions);
         for id in asked {
@@ -311,6 +316,8 @@ impl Transactions {
             String::new()
         } else if self.confirmed.contains(&id) {
             "it is in a block already".into()
+        } else if !is_firm(turn) {
+            PoolReject::Reorganising.to_string()
         } else {
             match turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now)) {
                 Ok(()) if self.verify(turn, vec![(Origin::Wallet, transaction)]) => {
@@ -356,8 +363,22 @@ impl Transactions {
         true
     }
 
-    /// Signatures are checked: in with those that are right, and on to others.
+    /// Signatures are checked.
     pub fn on_verified(&mut self, turn: &mut Turn, verdicts: Vec<Result<CheckedTx, Reject>>) {
+        self.verdicts.push_back(verdicts);
+        if is_firm(turn) {
+            self.judge_batch(turn);
+        }
+    }
+
+    /// Whether verdicts wait for the chain to rest.
+    pub fn has_verdicts(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    /// In with those whose signatures are right, and on to others: one batch in each turn.
+    pub fn judge_batch(&mut self, turn: &mut Turn) {
+        let Some(verdicts) = self.verdicts.pop_front() else { return };
         self.batches -= 1;
         for verdict in verdicts {
             let id = match &verdict {
@@ -421,8 +442,9 @@ impl Transactions {
     pub fn on_passed(&mut self, passed: &Passed) {
         match passed {
             Passed::Connected(block) => {
-                let transfers = block.transactions().iter().skip(1);
-                transfers.for_each(|id| drop(self.confirmed.add(id, CONFIRMED_MAX)));
+                for id in block.transactions().iter().skip(1) {
+                    self.confirmed.add(id, CONFIRMED_MAX);
+                }
             }
             // Rare, and to forget the others too costs no more than a question.
             Passed::Undone(_) => self.confirmed = Recent::default(),
@@ -495,6 +517,7 @@ impl Transactions {
 
     /// Asks for what can be asked for, if now is a time for that, and tells what is to be told.
     pub fn pump(&mut self, turn: &mut Turn, may_ask: bool) {
+        let may_ask = may_ask && is_firm(turn);
         if may_ask && !self.saved.is_empty() {
             // It has its room in the pool before newcomers.
             self.bring_back(turn);
@@ -517,7 +540,7 @@ impl Transactions {
     /// What waited when the node stopped is verified again, a batch at a time and in the old order. Until
     /// it is, it stays: a node that stops soon must not lose it.
     fn bring_back(&mut self, turn: &mut Turn) {
-        if self.batches > 0 || !turn.pool.is_settled() {
+        if self.batches > 0 {
             return;
         }
         let batch = self.saved.iter().take(BATCH).map(|saved| (Origin::File(saved.arrived), saved.tx.clone()));
@@ -569,6 +592,11 @@ impl Transactions {
             turn.ask(peer, Asked::Pool, Message::GetPool(after));
         }
     }
+}
+
+/// Whether the chain rests and the pool stands on it: on moving ground what is right today looks wrong.
+fn is_firm(turn: &Turn) -> bool {
+    turn.chain.rests() && turn.pool.is_settled()
 }
 
 /// A peer is to be asked for the second when it is clear what becomes of the first; false if too much waits.
