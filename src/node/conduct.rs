@@ -276,9 +276,7 @@ impl Conduct {
     fn on_new_block(&mut self, turn: &mut Turn, peer: PeerId, block: Announced) -> Result<(), StoreError> {
         let header = block.header();
         let (id, prev) = (header.id(), header.header().prev);
-        if let Some(known) = turn.peers.get_mut(peer) {
-            known.has(id);
-        }
+        let is_first = turn.peers.get_mut(peer).is_some_and(|known| known.has(id));
         if turn.chain.has_body(&id)? || self.room != Room::Enough {
             return Ok(());
         }
@@ -313,7 +311,10 @@ impl Conduct {
         }
         match block {
             Announced::Whole(block) if turn.chain.has_body(&prev)? => self.take_news(turn, peer, *block)?,
-            Announced::Sketch(_, sketch) if position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? => {
+            // Once for each peer: to look through the pool costs more than to repeat oneself.
+            Announced::Sketch(_, sketch)
+                if is_first && position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? =>
+            {
                 if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), &sketch) {
                     self.take_news(turn, peer, block)?;
                 }

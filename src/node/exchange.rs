@@ -73,6 +73,8 @@ pub(super) enum Page {
 pub(super) struct Exchange {
     /// It announced these: to be asked for.
     pub(super) queue: VecDeque<Hash>,
+    /// It announced these, which the next block will make mature.
+    pub(super) for_next_tip: Vec<Hash>,
     /// So many more that it announced wait for others.
     pub(super) waiting: usize,
     /// Questions in a row that it left without an answer, or answered with nothing.
@@ -89,6 +91,7 @@ impl Exchange {
     pub(super) fn new() -> Self {
         Self {
             queue: VecDeque::new(),
+            for_next_tip: Vec::new(),
             waiting: 0,
             misses: 0,
             open: None,
@@ -109,6 +112,6 @@ impl Exchange {
     }
 
     fn held(&self) -> usize {
-        self.queue.len() + self.waiting
+        self.queue.len() + self.for_next_tip.len() + self.waiting
     }
 }

@@ -59,14 +59,16 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Notes that it has a block.
-    pub fn has(&mut self, id: Hash) {
-        if !self.knows(&id) {
+    /// Notes that it has a block; false if that was known.
+    pub fn has(&mut self, id: Hash) -> bool {
+        let is_new = !self.knows(&id);
+        if is_new {
             self.known.push_back(id);
             if self.known.len() > KNOWN_MAX {
                 self.known.pop_front();
             }
         }
+        is_new
     }
 
     /// Whether it is known to have a block.

@@ -253,6 +253,14 @@ impl Transactions {
         match reject {
             PoolReject::Known { .. } => {}
             PoolReject::Reorganising => self.ask_again(peer, id),
+            // Its sender is a block ahead, and we shall be in a moment.
+            PoolReject::Immature { matures_at, next_height } if matures_at == next_height + 1 => {
+                if let Some(exchange) = self.exchanges.get_mut(&peer)
+                    && exchange.has_room()
+                {
+                    exchange.for_next_tip.push(id);
+                }
+            }
             PoolReject::Rule(reject) => {
                 turn.hang_up(peer, Reason::BadTransaction { reject });
                 return false;
@@ -459,6 +467,9 @@ impl Transactions {
     /// What could not be in the next block may be in the one after.
     pub fn on_tip(&mut self) {
         self.refused = Recent::default();
+        for exchange in self.exchanges.values_mut() {
+            exchange.queue.extend(exchange.for_next_tip.drain(..));
+        }
     }
 
     // --- telling and asking ---
