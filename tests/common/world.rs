@@ -1,7 +1,7 @@
 //! Several nodes in one thread: the core and the sessions of the real node, with bytes handed over by
 //! hand and a clock that only the test moves. No socket, no thread, no waiting.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use spindle::blockchain::block::{Block, CheckedBlock, ReadBlock};
 use spindle::blockchain::checked_tx::ReadTx;
 use spindle::blockchain::disk::{self, Disk};
 use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::mempool::PoolReject;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::checkpoint;
 use spindle::blockchain::template::Template;
-use spindle::blockchain::transaction::Transaction;
+use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Transaction};
 use spindle::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
 use spindle::node::message::{Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
@@ -27,7 +28,7 @@ use spindle::primitives::keys::Key;
 use spindle::primitives::time::{Mono, Now, Wall};
 
 use super::supply::Supply;
-use super::verifier;
+use super::{Coin, verifier};
 
 /// The wall clock when a world begins.
 pub(crate) const START: u64 = 1_800_000_000_000;
@@ -603,6 +604,52 @@ impl World {
     /// What it wanted done since the last call.
     pub(crate) fn effects(&mut self, who: Who) -> Vec<Effect> {
         self.members[who].effects.replace(Vec::new()).expect("they are kept")
+    }
+
+    /// Coins whose owner the tests know, that the next block of a node may spend and nothing in its pool does;
+    /// those of its pool too. In the order of their ids.
+    pub(crate) fn spendable(&self, who: Who) -> Vec<Coin> {
+        let Member { node, supply, .. } = &self.members[who];
+        let next_height = node.chain().tip().header.height + 1;
+        let mut coins: BTreeMap<CoinId, Input> = supply.unspent().clone();
+        let waiting: Vec<Transaction> =
+            node.pool().snapshot().iter().map(|tx| node.pool().get(&tx.id).expect("it waits").to_transaction()).collect();
+        for transfer in &waiting {
+            let id = transfer.id();
+            for (index, output) in (0..).zip(transfer.outputs.iter()) {
+                let outpoint = Outpoint { transaction: id, index };
+                let coin = Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 };
+                coins.insert(coin.coin(), coin);
+            }
+            for input in transfer.inputs.iter() {
+                coins.remove(&input.coin());
+            }
+        }
+        let mature = coins.into_values().filter(|coin| coin.matures_at <= next_height);
+        mature.filter_map(|input| Some(Coin { input, owner: super::owner_of(&input.key)? })).collect()
+    }
+
+    /// A node's pool stands on its ledger: each input is a coin of the ledger or of one before it, each coin is
+    /// spent once, and all of it may be in the next block.
+    pub(crate) fn assert_pool_stands(&self, who: Who) {
+        let node = &self.members[who].node;
+        let next_height = node.chain().tip().header.height + 1;
+        let (mut made, mut spent): (BTreeSet<CoinId>, BTreeSet<CoinId>) = Default::default();
+        for waiting in node.pool().snapshot() {
+            let tx = node.pool().get(&waiting.id).expect("it waits");
+            for coin in tx.spent() {
+                assert!(made.contains(coin) || node.chain().ledger().contains(coin), "node {who}: a coin is missing");
+                assert!(spent.insert(*coin), "node {who}: a coin is spent twice");
+            }
+            assert!(tx.matures_at() <= next_height, "node {who}: an immature coin");
+            made.extend(tx.created());
+        }
+    }
+
+    /// What a node would say of a transaction, signatures apart.
+    pub(crate) fn match_inputs(&self, who: Who, tx: &ReadTx) -> Result<(), PoolReject> {
+        let node = &self.members[who].node;
+        node.pool().match_inputs(tx, &node.chain().ground(self.now))
     }
 
     /// What a node says of itself.
