@@ -53,8 +53,8 @@ pub const REQUESTS_MAX: usize = 4;
 /// The longest has the places of a whole block's transfers: 40 × 4 × 9 KiB = 1.4 MiB.
 const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
 /// Ids of transactions that a peer announced (those that wait for others are 48 bytes in a tree that is a
-/// third empty), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 180 KiB = 7.0 MiB.
-const RELAY_BYTES: usize = 32 * (QUEUE_MAX - WAITING_MAX) + 72 * WAITING_MAX + 24 * KNOWN_MAX;
+/// third empty, and 16 in another), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 192 KiB = 7.5 MiB.
+const RELAY_BYTES: usize = 32 * (QUEUE_MAX - WAITING_MAX) + 96 * WAITING_MAX + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::node::event::PeerId;
 use crate::node::message::TX_IDS_MAX;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
@@ -46,7 +47,7 @@ impl Recent {
 }
 
 /// The first eight bytes.
-pub(super) fn short(id: &Hash) -> u64 {
+fn short(id: &Hash) -> u64 {
     u64::from_le_bytes(*id.0.first_chunk().expect("a hash has 32 bytes"))
 }
 
@@ -113,5 +114,70 @@ impl Exchange {
 
     fn held(&self) -> usize {
         self.queue.len() + self.for_next_tip.len() + self.waiting
+    }
+}
+
+/// Who is to be asked for what when it is clear what becomes of another id.
+///
+/// What is waited for is in flight, or is itself waiting; it is noted by its first eight bytes. Two ids that share
+/// those let go of each other's a little early, and no harm done.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// `(first, peer, then)`: then is the same id, which the peer announced while another was asked for it, or a
+    /// child, of which nothing can be said before.
+    entries: BTreeSet<(u64, PeerId, Hash)>,
+    /// The children among them.
+    children: BTreeSet<(u64, PeerId)>,
+}
+
+impl Waiting {
+    /// Notes one for a peer; false if it waits for too much.
+    pub(super) fn add(&mut self, exchange: &mut Exchange, first: Hash, peer: PeerId, then: Hash) -> bool {
+        let has_room = exchange.waiting < WAITING_MAX;
+        if has_room && self.entries.insert((short(&first), peer, then)) {
+            exchange.waiting += 1;
+            if first != then {
+                self.children.insert((short(&then), peer));
+            }
+        }
+        has_room
+    }
+
+    /// Whether somebody is asked for this one when it is clear what becomes of its parent.
+    pub(super) fn has_child(&self, id: &Hash) -> bool {
+        let id = short(id);
+        self.children.range((id, PeerId(0))..=(id, PeerId(u64::MAX))).next().is_some()
+    }
+
+    /// Takes out what waits for this one: the same id only, or its children too. The caller lowers the counts.
+    pub(super) fn take(&mut self, first: &Hash, and_children: bool) -> Vec<(PeerId, Hash)> {
+        let key = short(first);
+        let all = (key, PeerId(0), Hash([0; 32]))..=(key, PeerId(u64::MAX), Hash([0xff; 32]));
+        let taken = self.entries.extract_if(all, |(.., then)| and_children || then == first);
+        let taken: Vec<(PeerId, Hash)> = taken.map(|(_, peer, then)| (peer, then)).collect();
+        self.forget_children(&taken);
+        taken
+    }
+
+    /// Takes out what waits for something that nobody is asked for any more and that does not itself wait; what
+    /// peers that are gone waited for is forgotten.
+    pub(super) fn take_stranded<'a>(
+        &mut self,
+        is_here: impl Fn(PeerId) -> bool,
+        on_its_way: impl Iterator<Item = &'a Hash>,
+    ) -> Vec<(PeerId, Hash)> {
+        self.entries.retain(|(_, peer, _)| is_here(*peer));
+        self.children.retain(|(_, peer)| is_here(*peer));
+        let open: BTreeSet<u64> = on_its_way.map(short).chain(self.children.iter().map(|(child, _)| *child)).collect();
+        let stranded = self.entries.extract_if(.., |(first, ..)| !open.contains(first));
+        let stranded: Vec<(PeerId, Hash)> = stranded.map(|(_, peer, then)| (peer, then)).collect();
+        self.forget_children(&stranded);
+        stranded
+    }
+
+    fn forget_children(&mut self, taken: &[(PeerId, Hash)]) {
+        for (peer, then) in taken {
+            self.children.remove(&(short(then), *peer));
+        }
     }
 }

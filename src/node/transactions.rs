@@ -17,7 +17,7 @@ use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::mempool::{Offer, PoolReject, Saved, Source};
 use crate::blockchain::reject::Reject;
 use crate::node::event::{Asked, Direction, Effect, PeerId};
-use crate::node::exchange::{Exchange, KNOWN_MAX, Open, Page, Recent, WAITING_MAX, short};
+use crate::node::exchange::{Exchange, KNOWN_MAX, Open, Page, Recent, Waiting};
 use crate::node::message::{Kind, Message, TX_IDS_MAX, TXS_BYTES};
 use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
@@ -66,10 +66,7 @@ pub struct Transactions {
     exchanges: BTreeMap<PeerId, Exchange>,
     /// Who is asked for what.
     in_flight: BTreeMap<Hash, PeerId>,
-    /// `(first, peer, then)`: when it is clear what becomes of the first (its first eight bytes), the peer is
-    /// to be asked for the second. That is the same one, which the peer announced too while another was
-    /// asked; or its child, of which nothing can be said before.
-    waiting: BTreeSet<(u64, PeerId, Hash)>,
+    waiting: Waiting,
     verifying: BTreeMap<Hash, Checking>,
     verifying_bytes: usize,
     /// `Verify` effects whose verdicts are not in.
@@ -114,7 +111,7 @@ impl Transactions {
             }
             // One that is being verified has come whole: its id fixes every byte.
             if self.in_flight.contains_key(id) {
-                wait(&mut self.waiting, exchange, *id, peer, *id);
+                self.waiting.add(exchange, *id, peer, *id);
             } else if !self.verifying.contains_key(id) {
                 exchange.queue.push_back(*id);
             }
@@ -178,6 +175,14 @@ impl Transactions {
                 put_off.insert(id);
                 continue;
             }
+            let matched = turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now));
+            if let Err(PoolReject::Missing { parent, .. }) = matched
+                && self.is_to_come(turn, peer, parent)
+            {
+                self.put_behind(parent, peer, id);
+                put_off.insert(id);
+                continue;
+            }
             let offer = turn.pool.offer(Source(peer.0), transaction, &turn.chain.ground(turn.now));
             if !self.take_offer(turn, peer, id, offer, &mut ready) {
                 return put_off;
@@ -195,12 +200,27 @@ impl Transactions {
         })
     }
 
+    /// Whether a missing parent may still come from the peer that brought its child: it is asked for it if it
+    /// never was. Pools are read in the order of ids, so children often come first, and orphans are few.
+    fn is_to_come(&mut self, turn: &Turn, peer: PeerId, parent: Hash) -> bool {
+        if turn.pool.knows(&parent) || self.refused.contains(&parent) || self.confirmed.contains(&parent) {
+            return false;
+        }
+        let Some(exchange) = self.exchanges.get_mut(&peer) else { return false };
+        // Whoever has the child has the parent, or had it.
+        if exchange.known.add(&parent, KNOWN_MAX) {
+            exchange.queue.push_front(parent);
+            return true;
+        }
+        self.waiting.has_child(&parent) || exchange.queue.contains(&parent)
+    }
+
     /// A child is asked for again when it is clear what becomes of its parent; of everybody who has it.
     fn put_behind(&mut self, parent: Hash, peer: PeerId, child: Hash) {
-        let others = self.take_waiting(child, |then| then == child);
+        let others = self.take_waiting(child, false);
         for (peer, child) in others.into_iter().chain([(peer, child)]) {
             let Some(exchange) = self.exchanges.get_mut(&peer) else { continue };
-            if !wait(&mut self.waiting, exchange, parent, peer, child) {
+            if !self.waiting.add(exchange, parent, peer, child) {
                 exchange.queue.push_back(child);
             }
         }
@@ -208,19 +228,15 @@ impl Transactions {
 
     /// It is clear what became of this one: who waited for that is asked.
     fn release(&mut self, turn: &Turn, first: Hash) {
-        for (peer, then) in self.take_waiting(first, |_| true) {
+        for (peer, then) in self.take_waiting(first, true) {
             if !turn.pool.knows(&then) && !self.refused.contains(&then) {
                 self.ask_again(peer, then);
             }
         }
     }
 
-    /// Takes out who waited for this one, and for which.
-    fn take_waiting(&mut self, first: Hash, is_meant: impl Fn(Hash) -> bool) -> Vec<(PeerId, Hash)> {
-        let first = short(&first);
-        let all = (first, PeerId(0), Hash([0; 32]))..=(first, PeerId(u64::MAX), Hash([0xff; 32]));
-        let taken = self.waiting.extract_if(all, |(.., then)| is_meant(*then));
-        let taken: Vec<(PeerId, Hash)> = taken.map(|(_, peer, then)| (peer, then)).collect();
+    fn take_waiting(&mut self, first: Hash, and_children: bool) -> Vec<(PeerId, Hash)> {
+        let taken = self.waiting.take(&first, and_children);
         for (peer, _) in &taken {
             if let Some(exchange) = self.exchanges.get_mut(peer) {
                 exchange.waiting -= 1;
@@ -240,8 +256,9 @@ impl Transactions {
     fn take_offer(&mut self, turn: &mut Turn, peer: PeerId, id: Hash, offer: Offer, ready: &mut Vec<ReadTx>) -> bool {
         match offer {
             Offer::Ready(transaction) => ready.push(transaction),
-            // Whoever has the child has the parent, or had it.
-            Offer::Held { parent } => self.on_new(turn, peer, &[parent]),
+            Offer::Held { parent } => {
+                self.is_to_come(turn, peer, parent);
+            }
             Offer::Refused(reject) => return self.refuse(turn, peer, id, reject),
         }
         true
@@ -292,11 +309,10 @@ impl Transactions {
     pub fn on_get_pool(&self, turn: &mut Turn, peer: PeerId, after: Hash) {
         let Some(known) = turn.peers.get_mut(peer) else { return };
         let goes_on = known.pool_from.is_some_and(|from| after >= from);
-        let mut ids: Vec<Hash> = if goes_on || scope(known.address.ip()) == Scope::Loopback {
-            turn.pool.ids().filter(|id| *id > after).collect()
-        } else {
-            Vec::new()
-        };
+        if !goes_on && scope(known.address.ip()) != Scope::Loopback {
+            return turn.send(peer, Message::Pool(List::default()));
+        }
+        let mut ids: Vec<Hash> = turn.pool.ids().filter(|id| *id > after).collect();
         if ids.len() > TX_IDS_MAX {
             ids.select_nth_unstable(TX_IDS_MAX);
             ids.truncate(TX_IDS_MAX);
@@ -514,15 +530,12 @@ impl Transactions {
             turn.pool.forget_source(Source(peer.0));
         }
         self.in_flight.retain(|_, peer| turn.peers.get(*peer).is_some());
-        self.waiting.retain(|(_, peer, _)| turn.peers.get(*peer).is_some());
-        // What others wait for may have been theirs alone.
-        let waited_for = self.in_flight.keys().chain(self.verifying.keys());
-        let is_open: BTreeSet<u64> = waited_for.map(short).collect();
-        let stranded = self.waiting.extract_if(.., |(first, ..)| !is_open.contains(first));
-        for (_, peer, then) in stranded {
-            let Some(exchange) = self.exchanges.get_mut(&peer) else { continue };
-            exchange.waiting -= 1;
-            exchange.queue.push_back(then);
+        let on_its_way = self.in_flight.keys().chain(self.verifying.keys());
+        for (peer, then) in self.waiting.take_stranded(|peer| turn.peers.get(peer).is_some(), on_its_way) {
+            if let Some(exchange) = self.exchanges.get_mut(&peer) {
+                exchange.waiting -= 1;
+                exchange.queue.push_back(then);
+            }
         }
     }
 
@@ -574,6 +587,7 @@ impl Transactions {
     /// Asks one peer for what it announced, or for more of what it has.
     fn ask(&mut self, turn: &mut Turn, peer: PeerId) {
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
+        let mut over = Vec::new();
         let has_room = self.verifying_bytes < VERIFYING_BYTES_MAX && self.batches < VERIFYING_MAX;
         if exchange.open.is_none() && has_room {
             let mut ids = Vec::new();
@@ -582,10 +596,11 @@ impl Transactions {
             {
                 let is_here = turn.pool.knows(&id) || self.verifying.contains_key(&id);
                 if is_here || self.refused.contains(&id) || self.confirmed.contains(&id) {
+                    over.push(id);
                     continue;
                 }
                 if self.in_flight.contains_key(&id) {
-                    wait(&mut self.waiting, exchange, id, peer, id);
+                    self.waiting.add(exchange, id, peer, id);
                     continue;
                 }
                 self.in_flight.insert(id, peer);
@@ -602,27 +617,15 @@ impl Transactions {
             exchange.page = Page::Asked(after);
             turn.ask(peer, Asked::Pool, Message::GetPool(after));
         }
+        for id in over.into_iter().filter(|id| !self.verifying.contains_key(id)).collect::<Vec<_>>() {
+            self.release(turn, id);
+        }
     }
 }
 
 /// Whether the chain rests and the pool stands on it: on moving ground what is right today looks wrong.
 fn is_firm(turn: &Turn) -> bool {
     turn.chain.rests() && turn.pool.is_settled()
-}
-
-/// A peer is to be asked for the second when it is clear what becomes of the first; false if too much waits.
-fn wait(
-    waiting: &mut BTreeSet<(u64, PeerId, Hash)>,
-    exchange: &mut Exchange,
-    first: Hash,
-    peer: PeerId,
-    then: Hash,
-) -> bool {
-    let has_room = exchange.waiting < WAITING_MAX;
-    if has_room {
-        exchange.waiting += usize::from(waiting.insert((short(&first), peer, then)));
-    }
-    has_room
 }
 
 /// Tells a wallet what became of its transaction; no words mean that it waits.

@@ -612,8 +612,12 @@ impl World {
         let Member { node, supply, .. } = &self.members[who];
         let next_height = node.chain().tip().header.height + 1;
         let mut coins: BTreeMap<CoinId, Input> = supply.unspent().clone();
-        let waiting: Vec<Transaction> =
-            node.pool().snapshot().iter().map(|tx| node.pool().get(&tx.id).expect("it waits").to_transaction()).collect();
+        let waiting: Vec<Transaction> = node
+            .pool()
+            .snapshot()
+            .iter()
+            .map(|tx| node.pool().get(&tx.id).expect("it waits").to_transaction())
+            .collect();
         for transfer in &waiting {
             let id = transfer.id();
             for (index, output) in (0..).zip(transfer.outputs.iter()) {
