@@ -380,7 +380,7 @@ impl Tables {
         if let Some(pair) = self.outpoints.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Reject::DuplicateInput { outpoint: pair[0] });
         }
-        self.cancel_within();
+        self.cancel_within(&transactions);
         self.created.push(coinbase_coin(params, header.header().height, coinbase, transactions[0], self.fees)?);
         Ok(CheckedBlock { bytes, header, transactions, spent: self.spent, created: self.created })
     }
@@ -389,8 +389,12 @@ impl Tables {
     ///
     /// A coin spent *before* it is made stays in `spent`, where the ledger will miss it: parents come
     /// before children.
-    fn cancel_within(&mut self) {
-        if self.ends.len() < 2 {
+    fn cancel_within(&mut self, transactions: &[Hash]) {
+        // In most blocks nothing is. What an input says of its transaction is part of its coin's id, so only
+        // who names one of this block can spend a coin of it.
+        let mut ids = transactions.to_vec();
+        ids.sort_unstable();
+        if !self.outpoints.iter().any(|outpoint| ids.binary_search(&outpoint.transaction).is_ok()) {
             return;
         }
         let mut made: std::collections::HashMap<CoinId, (usize, usize)> = std::collections::HashMap::new();

@@ -204,7 +204,7 @@ impl Peer {
         while left > 0 {
             if let Message::GetTxs(ids) = self.hear() {
                 let (mut answer, mut size) = (Vec::new(), 0);
-                for id in ids.iter() {
+                for id in &ids {
                     if size >= TXS_BYTES {
                         break;
                     }
@@ -359,7 +359,7 @@ fn known_block() -> Vec<Figure> {
 
 /// Asks again and again without a pause: a sleep would be longer than what is measured.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < deadline, "it happens");
         std::thread::sleep(Duration::from_micros(50));
