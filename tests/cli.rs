@@ -1,5 +1,6 @@
 //! The program as a person meets it: words in; lines, files and an exit code out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -8,7 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use spindle::blockchain::params::Params;
+use spindle::blockchain::storage::{PersistentBlockchain, RecordNo};
 use spindle::primitives::keys::SecretKey;
+use spindle::wallet::keys::SpendKeys;
+use spindle::wallet::{address, scan, words as seed_words};
 use tempfile::TempDir;
 
 fn directory() -> TempDir {
@@ -60,6 +64,13 @@ fn key() -> String {
     SecretKey::from_seed(&[7; 32]).public().to_string()
 }
 
+/// A wallet, and its address on a network.
+fn wallet(params: &Params) -> (SpendKeys, String) {
+    let keys = SpendKeys::from_seed(&seed_words::from_entropy(&[9; 32]).1);
+    let address = address::show(params, &keys.view().address(params.genesis_id()));
+    (keys, address)
+}
+
 /// Lines of options that are wrong, by option and value.
 fn wrong_options() -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -101,6 +112,11 @@ fn wrong_options() -> Vec<String> {
     let neutral = format!("01{}", "0".repeat(62));
     let keys = [short, &long, &nobodys, &neutral, "key", "0x12", "-1", "no/such/dir/some.key", "a-file", "."];
     each("daemon --mine", "--mine-to", &keys);
+    let (keys_of_wallet, of_regtest) = wallet(&Params::regtest());
+    let with_a_slip = of_regtest.replace("regtest1", "regtest1q");
+    let view_key = keys_of_wallet.view().show(&Params::regtest());
+    each("daemon --mine", "--mine-to", &[&of_regtest, &wallet(&Params::local()).1[1..], "local1.key"]);
+    each("daemon --mine --network regtest", "--mine-to", &[&with_a_slip, &of_regtest[..50], &view_key]);
     each("chain generate --data-dir d --blocks 1", "--mine-to", &keys);
     each("daemon", "--data-dir", &["a-file", "a-file/below", "a-file/far/below"]);
     each("chain generate --blocks 1", "--data-dir", &["a-file", "a-file/below"]);
@@ -450,6 +466,34 @@ fn a_signal_while_the_chain_opens_is_honoured() {
         println!("{}", rest.lines().last().unwrap_or_default());
     }
     assert_eq!(json_of(&run(home.path(), words("chain verify --data-dir d --json")))["height"], json!(5_000));
+}
+
+/// Goal: a daemon that mines to a wallet's address makes blocks in which that wallet finds its coins, each
+/// under another key; so does `chain generate`. Method: four generated blocks, one mined; then the wallet
+/// looks at the file.
+#[test]
+#[cfg(unix)]
+fn a_daemon_mines_to_a_wallet() {
+    let home = directory();
+    let params = Params::regtest();
+    let (keys, address) = wallet(&params);
+    let made = format!("chain generate --blocks 4 --data-dir d --mine-to {address} --json");
+    assert_eq!(json_of(&run(home.path(), words(&made)))["address"], json!(address));
+    let line = format!("daemon --network regtest --port {} --data-dir d --mine --mine-to {address}", free_port());
+    let mut running = Running::start(home.path(), &line);
+    running.line_with("durable height=5");
+    assert_eq!(running.end("-INT").0, Some(0));
+    assert!(!home.path().join("d").join("miner.key").exists());
+
+    let (store, _) =
+        PersistentBlockchain::open_read_only(&home.path().join("d"), &params, &mut |_, _| {}).expect("sound");
+    let blocks: Vec<Vec<u8>> = (1..=5).map(|record| store.block(RecordNo(record)).expect("sound")).collect();
+    let seen = scan::blocks(keys.view(), &params, &blocks, None).expect("sound blocks");
+    let coins: Vec<_> = seen.iter().flat_map(|block| &block.transactions[0].received).collect();
+    let found: u64 = coins.iter().map(|coin| coin.input.amount).sum();
+    assert_eq!((coins.len(), u128::from(found)), (5, params.supply(5)));
+    let paid: BTreeSet<_> = coins.iter().map(|coin| coin.input.key).collect();
+    assert_eq!(paid.len(), 5, "no key is used twice");
 }
 
 /// Goal: two daemons, told nothing of each other but one address, come to one chain; the key file is made

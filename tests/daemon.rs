@@ -28,7 +28,7 @@ fn config(directory: &Path, peers: &[SocketAddr]) -> Config {
     let mut config = Config::new(Arc::new(Params::regtest()), directory.join("data"));
     config.bind.set_port(0);
     config.peers = peers.iter().copied().map(Target::Address).collect();
-    config.payout = Some(Key([3; 32]));
+    config.payout = Some(Key([3; 32]).into());
     config
 }
 

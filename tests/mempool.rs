@@ -106,7 +106,7 @@ impl Bench {
     fn block_of_pool(&self) -> (Block, u64) {
         let pack = self.pool.pack();
         let parent = Position { height: self.next_height - 1, ..Position::genesis(&self.params) };
-        let block = sealed(template(&self.params, &parent, KEY, &pack.transfers));
+        let block = sealed(template(&self.params, &parent, &KEY.into(), &pack.transfers));
         let read = ReadBlock::read(&self.params, block.to_bytes()).expect("it keeps every rule").trusted();
         self.ledger.clone().apply(read.spent(), read.created()).expect("its coins are there");
         let header = CheckedHeader::check(block.header).expect("difficulty 1");
@@ -544,7 +544,7 @@ fn assembling_keeps_every_rule_of_a_block() {
         spend(params, &[input], &[WORTH - 1_000]).trusted()
     };
     let verdict = |transfers: &[&CheckedTx], change: &dyn Fn(&mut Block)| {
-        let mut block = template(params, &parent, KEY, transfers);
+        let mut block = template(params, &parent, &KEY.into(), transfers);
         change(&mut block);
         let block = sealed(block);
         let header = CheckedHeader::check(block.header).expect("difficulty 1");
@@ -567,7 +567,7 @@ fn assembling_keeps_every_rule_of_a_block() {
     let newer = verdict(&[&one], &|block| block.header.version = 2).expect_err("rules that we do not know");
     assert_eq!(newer, Reject::NeedsRules { rules: 2 });
 
-    let block = sealed(template(params, &parent, KEY, &[&one, &two]));
+    let block = sealed(template(params, &parent, &KEY.into(), &[&one, &two]));
     let header = CheckedHeader::check(block.header).expect("difficulty 1");
     for other in [vec![&one], vec![&two, &one], vec![&one, &young], vec![&one, &one]] {
         let refused = CheckedBlock::assemble(params, header, &block.coinbase, &other);
@@ -678,7 +678,7 @@ impl World {
         self.made += 1;
         let mut key = [3; 32];
         key[..8].copy_from_slice(&self.made.to_le_bytes());
-        let block = sealed(template(&self.params, &self.position, Key(key), transfers));
+        let block = sealed(template(&self.params, &self.position, &Key(key).into(), transfers));
         let block = ReadBlock::read(&self.params, block.to_bytes()).expect("it keeps every rule").trusted();
         self.connect(block);
     }

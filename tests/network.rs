@@ -485,7 +485,7 @@ fn a_block_mined_on_the_first_node_reaches_the_second() {
     let from_first = second.connected();
     let to_second = first.connected();
     let params = Arc::clone(&first.params);
-    let template = template(&params, &Position::genesis(&params), Key([7; 32]), &[]);
+    let template = template(&params, &Position::genesis(&params), &Key([7; 32]).into(), &[]);
     let mined = Miner::new(template.header).search(0, 1_000).expect("regtest takes any hash");
     let block = Block { header: mined, ..template };
     let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::default() };

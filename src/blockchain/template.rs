@@ -3,11 +3,10 @@
 use crate::blockchain::block::{Block, Header, merkle_root};
 use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::params::Params;
+use crate::blockchain::payout::Payout;
 use crate::blockchain::position::Position;
-use crate::blockchain::transaction::{Coinbase, Output, VERSION};
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
-use crate::primitives::keys::Key;
 
 /// The block after `parent` that pays `payout` the reward and the fees of `transfers`. Its time is the
 /// least that is allowed.
@@ -15,16 +14,10 @@ use crate::primitives::keys::Key;
 /// The transfers must fit a block, parents before children: [`Mempool::pack`] gives such a list.
 ///
 /// [`Mempool::pack`]: crate::blockchain::mempool::Mempool::pack
-pub fn template(params: &Params, parent: &Position, payout: Key, transfers: &[&CheckedTx]) -> Block {
+pub fn template(params: &Params, parent: &Position, payout: &Payout, transfers: &[&CheckedTx]) -> Block {
     let height = parent.height + 1;
     let fees: u64 = transfers.iter().map(|transfer| transfer.fee()).sum();
-    let coinbase = Coinbase {
-        version: VERSION,
-        height,
-        output: Output { amount: params.reward(height) + fees, key: payout, view_tag: 0 },
-        // A plain key: no stealth address, so no sender's half of a secret.
-        tx_key: Key::default(),
-    };
+    let coinbase = payout.coinbase(height, parent.id, params.reward(height) + fees);
     let ids: Vec<Hash> = std::iter::once(coinbase.id()).chain(transfers.iter().map(|transfer| transfer.id())).collect();
     let header = Header {
         version: params.rules_at(height),

@@ -19,7 +19,7 @@ use crate::blockchain::params::Params;
 use crate::blockchain::storage::Cut;
 use crate::cli::failure::Failure;
 use crate::cli::output::Progress;
-use crate::cli::payout::Payout;
+use crate::cli::payout::MineTo;
 use crate::cli::{directory, logging, network, signals, values, version};
 use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
@@ -58,7 +58,8 @@ pub struct DaemonCommand {
     /// threads that mine [1]
     #[argh(option, from_str_fn(mining_threads))]
     mining_threads: Option<usize>,
-    /// whom mined blocks pay: a public key in hex, or a key file, made on first use [miner.key in the data directory]
+    /// whom mined blocks pay: a wallet's address, a public key in hex, or a key file, made on first use
+    /// [miner.key in the data directory]
     #[argh(option)]
     mine_to: Option<String>,
     /// connections from others, at most [32]
@@ -87,14 +88,14 @@ impl DaemonCommand {
     /// Runs the node until it is told to stop.
     pub fn run(self) -> Result<(), Failure> {
         let level = self.log;
-        let (mut config, payout) = self.check()?;
+        let (mut config, mine_to) = self.check()?;
         logging::start(level)?;
         // What is in use is found out before anything is made.
         let listener = bind(&config)?;
         let directory = Arc::new(DataDir::open(&config.data_dir).map_err(DaemonError::Store)?);
-        if let Some(payout) = payout {
-            let (key, made) = payout.key()?;
-            config.payout = Some(key);
+        if let Some(mine_to) = mine_to {
+            let (payout, made) = mine_to.payout()?;
+            config.payout = Some(payout);
             if let Some(path) = made {
                 log::info!("made the key file {}: whoever has it has the coins that this node mines", path.display());
             }
@@ -110,7 +111,7 @@ impl DaemonCommand {
     }
 
     /// Everything that can be wrong with the options, before anything is touched.
-    fn check(self) -> Result<(Config, Option<Payout>), Failure> {
+    fn check(self) -> Result<(Config, Option<MineTo>), Failure> {
         let params = network::load(&self.network)?;
         let port = self.port.unwrap_or(params.spec().port);
         if params.spec().name == Params::regtest().spec().name && !self.bind.is_loopback() && !self.expose_regtest {
@@ -131,7 +132,7 @@ impl DaemonCommand {
                 return Err(Failure::options(format!("option `{option}` does nothing without `--mine`; add that")));
             }
         }
-        let payout = if self.mine { Some(Payout::check(self.mine_to.as_deref(), &data_dir)?) } else { None };
+        let mine_to = if self.mine { Some(MineTo::check(&params, self.mine_to.as_deref(), &data_dir)?) } else { None };
         let config = Config {
             bind: SocketAddr::new(self.bind, port),
             peers: self.peer,
@@ -142,7 +143,7 @@ impl DaemonCommand {
             max_outbound: self.max_outbound,
             ..Config::new(Arc::new(params), data_dir)
         };
-        Ok((config, payout))
+        Ok((config, mine_to))
     }
 }
 

@@ -1,4 +1,9 @@
-//! Whom mined blocks pay: a public key as it is written, or a key file that is made on first use.
+//! Whom mined blocks pay: a wallet's address, a public key as it is written, or a key file that is made on
+//! first use.
+//!
+//! What looks like an address is one, or an error: never a file's name, since nobody would look there for
+//! the coins of a mistyped address. Each process draws a secret of its own, so that nobody who knows the
+//! address can tell which blocks pay it.
 //!
 //! A key file holds 32 secret bytes in hex, readable by its owner alone; whoever has it has the coins.
 //! It is made in full beside its place and then linked there, so that it is never half there and never
@@ -9,8 +14,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::blockchain::params::Params;
+use crate::blockchain::payout::Payout;
 use crate::cli::failure::Failure;
 use crate::primitives::keys::{Key, SecretKey};
+use crate::primitives::stealth::Address;
+use crate::wallet::address;
 
 /// The key file in the data directory of a miner that names none.
 pub const FILE: &str = "miner.key";
@@ -18,19 +27,23 @@ pub const FILE: &str = "miner.key";
 const COMMENT: &str = "# a miner's secret key: whoever has this file has the coins";
 /// Far more than a key file has.
 const FILE_BYTES_MAX: u64 = 4_096;
+/// An address has 118 letters behind its prefix. Fewer than these are no copy of one.
+const ADDRESS_LETTERS_LEAST: usize = 32;
 
 /// Whom to pay, checked, with nothing made yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payout {
+pub enum MineTo {
+    /// A wallet.
+    Address(Box<Address>),
     /// This key.
     Key(Key),
     /// The key in this file; it is made if it is missing.
     File(PathBuf),
 }
 
-impl Payout {
+impl MineTo {
     /// What `--mine-to` says; without it, the key file in the data directory.
-    pub fn check(text: Option<&str>, data_dir: &Path) -> Result<Self, Failure> {
+    pub fn check(params: &Params, text: Option<&str>, data_dir: &Path) -> Result<Self, Failure> {
         let wrong = |text: &str, why: &str| Failure::options(format!("option `--mine-to`: `{text}` {why}"));
         let Some(text) = text else {
             let file = data_dir.join(FILE);
@@ -42,32 +55,60 @@ impl Payout {
         if hex::decode_to_slice(text, &mut key.0).is_ok() {
             return key.check_payable().map_err(|why| wrong(text, why)).map(|()| Self::Key(key));
         }
+        if looks_like_address(params, text) {
+            return match address::parse(params, text) {
+                Ok(address) => Ok(Self::Address(Box::new(address))),
+                // Only its beginning is repeated: it may be a view key, which is a secret.
+                Err(error) => Err(Failure::options(format!(
+                    "option `--mine-to`: `{text:.16}…` cannot be paid: {error}; a key file with such a name needs `./` in \
+                     front of it"
+                ))),
+            };
+        }
         // A mistyped key must not become a file's name, to which nobody would look for coins.
         if !text.contains(['/', '.', std::path::MAIN_SEPARATOR]) && !Path::new(text).exists() {
-            let why = "is neither a public key (64 hexadecimal digits) nor a key file (a new one needs a `/` or `.` in its \
-                       path)";
+            let why = "is no address, no public key (64 hexadecimal digits) and no key file (a new one needs a `/` or `.` \
+                       in its path)";
             return Err(wrong(text, why));
         }
         check_file(Path::new(text)).map_err(|why| wrong(text, &why)).map(|()| Self::File(text.into()))
     }
 
-    /// The key. A key file is made now if it is missing; the second value says where that is.
-    pub fn key(&self) -> Result<(Key, Option<&Path>), Failure> {
+    /// What a node is to be told. A key file is made now if it is missing; the second value says where that is.
+    pub fn payout(&self) -> Result<(Payout, Option<&Path>), Failure> {
         match self {
-            Self::Key(key) => Ok((*key, None)),
-            Self::File(path) => {
-                let cannot = |error: io::Error| {
-                    let shown = path.display();
-                    Failure::world(format!(
-                        "cannot make the key file `{shown}`: {error}; choose another with `--mine-to`"
-                    ))
-                };
-                let made = !path.exists() && make(path).map_err(cannot)?;
-                let secret = read(path).map_err(|why| Failure::world(format!("`{}` {why}", path.display())))?;
-                Ok((secret.public(), made.then_some(path)))
+            Self::Address(address) => {
+                let mut node_secret = [0; 32];
+                getrandom::fill(&mut node_secret)
+                    .map_err(|error| Failure::world(format!("the system gives no random bytes: {error}")))?;
+                Ok((Payout::Address { address: address.clone(), node_secret }, None))
             }
+            Self::Key(key) => Ok((Payout::Key(*key), None)),
+            Self::File(path) => secret(path).map(|(secret, made)| (Payout::Key(secret.public()), made)),
         }
     }
+}
+
+/// Whether this was meant as an address: it begins with our network's prefix, or has the form of any
+/// network's. A `/` makes it a path.
+fn looks_like_address(params: &Params, text: &str) -> bool {
+    let text = text.trim();
+    let ours = params.spec().name.to_ascii_lowercase() + "1";
+    let has_form = text.rsplit_once('1').is_some_and(|(_, letters)| {
+        letters.len() >= ADDRESS_LETTERS_LEAST && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    });
+    !text.contains(['/', std::path::MAIN_SEPARATOR]) && (text.to_ascii_lowercase().starts_with(&ours) || has_form)
+}
+
+/// The secret key in a file, which is made now if it is missing; the second value says where that is.
+pub fn secret(path: &Path) -> Result<(SecretKey, Option<&Path>), Failure> {
+    let cannot = |error: io::Error| {
+        let shown = path.display();
+        Failure::world(format!("cannot make the key file `{shown}`: {error}; choose another with `--mine-to`"))
+    };
+    let made = !path.exists() && make(path).map_err(cannot)?;
+    let secret = read(path).map_err(|why| Failure::world(format!("`{}` {why}", path.display())))?;
+    Ok((secret, made.then_some(path)))
 }
 
 /// Whether a key file is one, or can be made.
@@ -85,7 +126,7 @@ fn check_file(path: &Path) -> Result<(), String> {
 
 fn read(path: &Path) -> Result<SecretKey, String> {
     if path.is_dir() {
-        return Err("is a directory; a key file or a public key in hex is needed".into());
+        return Err("is a directory; an address, a public key in hex or a key file is needed".into());
     }
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
@@ -145,6 +186,9 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::hash::Hash;
+    use crate::wallet::keys::SpendKeys;
+    use crate::wallet::words;
 
     /// Goal: a key file is made once, is its owner's alone, and gives the same key ever after; nothing is
     /// left beside it. Method: two uses of one path.
@@ -152,11 +196,14 @@ mod tests {
     fn a_key_file_is_made_once() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("some.key");
-        let payout = Payout::check(path.to_str(), directory.path()).expect("it can be made");
+        let mine_to = MineTo::check(&Params::regtest(), path.to_str(), directory.path()).expect("it can be made");
         assert!(!path.exists(), "checking makes nothing");
-        let (key, made) = payout.key().expect("made");
+        let (payout, made) = mine_to.payout().expect("made");
         assert_eq!(made, Some(&*path));
-        assert_eq!(payout.key().expect("read"), (key, None));
+        let key = |payout: &Payout| if let Payout::Key(key) = payout { Some(*key) } else { None };
+        let (again, made_again) = mine_to.payout().expect("read");
+        assert_eq!((key(&again), made_again), (key(&payout), None));
+        assert!(key(&payout).is_some());
         assert!(!make(&path).expect("no fault"), "a second one never replaces it");
         assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1);
         #[cfg(unix)]
@@ -171,18 +218,53 @@ mod tests {
     #[test]
     fn bad_keys_are_refused() {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let check = |text: Option<&str>| MineTo::check(&Params::regtest(), text, directory.path());
         let good = SecretKey::from_seed(&[7; 32]).public().to_string();
-        assert!(Payout::check(Some(&good), directory.path()).is_ok());
+        assert!(check(Some(&good)).is_ok());
         // Too short, too long, no hex; then small order (twice) and no point at all.
         let (short, long, no_hex) = (&good[1..], format!("{good}00"), good.replace(['a', 'b', 'c', '1'], "g"));
         let no_point = format!("02{}", "0".repeat(62));
         for bad in [short, &long, &no_hex, &"0".repeat(64), &format!("01{}", "0".repeat(62)), &no_point, "", "key"] {
-            assert!(Payout::check(Some(bad), directory.path()).is_err(), "{bad}");
+            assert!(check(Some(bad)).is_err(), "{bad}");
         }
         let path = directory.path().join("bad.key");
         fs::write(&path, "# no key\n1234\n").expect("a small file");
         for bad in [path.as_path(), directory.path(), &directory.path().join("missing/some.key")] {
-            assert!(Payout::check(bad.to_str(), directory.path()).is_err(), "{}", bad.display());
+            assert!(check(bad.to_str()).is_err(), "{}", bad.display());
         }
+    }
+    /// Goal: an address is paid, each block by a key of its own that another process would not choose; what
+    /// was meant as one and is none is refused with the reason, even if a file has that name; a path stays a
+    /// path. Method: an address of regtest with every kind of slip, and one of `local`.
+    #[test]
+    fn an_address_is_paid_or_refused() {
+        let (ours, others) = (Params::regtest(), Params::local());
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let check = |text: &str| MineTo::check(&ours, Some(text), directory.path());
+        let (_, seed) = words::from_entropy(&[7; 32]);
+        let keys = SpendKeys::from_seed(&seed);
+        let [good, other] = [&ours, &others].map(|of| address::show(of, &keys.view().address(of.genesis_id())));
+        let key_at_1 = |mine_to: MineTo| mine_to.payout().expect("chance").0.coinbase(1, Hash::ZERO, 5).output.key;
+        let [one, two] = [good.clone(), good.to_uppercase()].map(|text| key_at_1(check(&text).expect("an address")));
+        assert_ne!(one, two, "each process has its own secret");
+
+        let mut slip = good.clone();
+        slip.replace_range(20..21, if &good[20..21] == "q" { "p" } else { "q" });
+        let path = good.replace("regtest1", "regtest1.");
+        for (bad, why) in [
+            (slip.as_str(), "checksum"),
+            (&good[..good.len() - 1], "checksum"),
+            (&good.replace("regtest1", "regtset1"), "checksum"),
+            (&other, "`local`"),
+            (&keys.view().show(&ours), "view key"),
+            (&path, "form"),
+            ("regtest1.key", "`./` in front"),
+        ] {
+            let said = check(bad).expect_err(bad).to_string();
+            let is_repeated = bad.get(16..).is_some_and(|rest| said.contains(rest));
+            assert!(said.contains(why) && !is_repeated, "{bad}: {said}");
+        }
+        let named = directory.path().join(&slip);
+        assert!(matches!(check(named.to_str().expect("plain")), Ok(MineTo::File(_))), "a path is a path");
     }
 }

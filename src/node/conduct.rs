@@ -366,7 +366,7 @@ impl Conduct {
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
         let mines = room == Room::Enough && !catching_up && turn.chain.rests() && self.dialer.has_looked();
-        self.relay.pump_miner(turn, self.config.payout.filter(|_| mines));
+        self.relay.pump_miner(turn, self.config.payout.as_ref().filter(|_| mines));
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ use conduct::Conduct;
 use crate::blockchain::chain::{Chain, Opening, Progress};
 use crate::blockchain::disk::Disk;
 use crate::blockchain::params::Params;
+use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{ReadHandle, StoreError, Syncer};
 use crate::node::addresses::AddressBook;
 use crate::node::durability::Durability;
@@ -59,7 +60,6 @@ use crate::node::message::{Activation, Hello, PROTOCOL_GREATEST, PROTOCOL_LEAST}
 use crate::node::peers::Peers;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
-use crate::primitives::keys::Key;
 use crate::primitives::time::Now;
 
 /// What a node is told before it starts.
@@ -80,7 +80,7 @@ pub struct NodeConfig {
     /// Connections that we open.
     pub outbound_max: usize,
     /// Whom a block that we mine pays; `None` if we do not mine.
-    pub payout: Option<Key>,
+    pub payout: Option<Payout>,
 }
 
 impl NodeConfig {

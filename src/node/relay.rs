@@ -1,6 +1,7 @@
 //! Who should hear of a new block, once, and what our own miners work on.
 
 use crate::blockchain::block::Block;
+use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::StoreError;
 use crate::blockchain::template::template;
 use crate::node::event::{Effect, PeerId};
@@ -9,7 +10,6 @@ use crate::node::report::Report;
 use crate::node::turn::Turn;
 use crate::primitives::codec::{self, List};
 use crate::primitives::hash::Hash;
-use crate::primitives::keys::Key;
 use crate::primitives::time::Mono;
 
 /// Between two lines about the tip while catching up.
@@ -19,8 +19,8 @@ const TELL_MS: u64 = 200;
 #[derive(Debug, Default)]
 pub struct Relay {
     told_at: Option<Mono>,
-    /// The tip that miners build on and whom they pay; `None` while they rest.
-    mining: Option<(Hash, Key)>,
+    /// The tip that miners build on; `None` while they rest. Whom they pay never changes.
+    mining: Option<Hash>,
 }
 
 impl Relay {
@@ -65,8 +65,8 @@ impl Relay {
     }
 
     /// Gives miners something new to work on when the tip has changed, or lets them rest.
-    pub fn pump_miner(&mut self, turn: &mut Turn, payout: Option<Key>) {
-        let wanted = payout.map(|key| (turn.chain.tip().id, key));
+    pub fn pump_miner(&mut self, turn: &mut Turn, payout: Option<&Payout>) {
+        let wanted = payout.map(|_| turn.chain.tip().id);
         if wanted == self.mining {
             return;
         }
@@ -74,7 +74,7 @@ impl Relay {
             turn.tell(Report::Mining { begins: wanted.is_some() });
         }
         self.mining = wanted;
-        let template = payout.map(|key| Box::new(template(turn.chain.params(), turn.chain.tip_position(), key, &[])));
+        let template = payout.map(|to| Box::new(template(turn.chain.params(), turn.chain.tip_position(), to, &[])));
         turn.out.push(Effect::Mine { template });
     }
 }

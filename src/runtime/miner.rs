@@ -246,7 +246,7 @@ mod tests {
     /// On a parent with this time, at height 1 or later.
     fn template_on(params: &Params, time: u64, height: u64) -> Block {
         let parent = Position { height, time, ..Position::genesis(params) };
-        template(params, &parent, Key([3; 32]), &[])
+        template(params, &parent, &Key([3; 32]).into(), &[])
     }
 
     fn search(config: MinerConfig) -> Search {

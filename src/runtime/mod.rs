@@ -32,6 +32,7 @@ use crate::blockchain::chain::{Opening, Progress};
 use crate::blockchain::disk::Disk;
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
+use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{BlockMeta, ReadHandle, StoreError};
 use crate::network::limits::{self, INBOUND_MAX, OUTBOUND_MAX, inbox_capacity};
 use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
@@ -39,7 +40,7 @@ use crate::node::event::Target;
 use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
 use crate::primitives::chatter::Chatter;
-use crate::primitives::keys::{Key, Verifier};
+use crate::primitives::keys::Verifier;
 use crate::primitives::thread::{STACK_LARGE_BYTES, caught, check_pool, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
@@ -63,7 +64,7 @@ pub struct Config {
     /// Threads that mine at all times; 0: blocks only when asked for.
     pub mining_threads: usize,
     /// Whom mined blocks pay; `None`: no block can be mined.
-    pub payout: Option<Key>,
+    pub payout: Option<Payout>,
     /// Connections from others.
     pub max_inbound: usize,
     /// Connections that we make.
@@ -350,7 +351,7 @@ fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, Daemo
         connect: config.peers.clone(),
         seeds: config.seeds,
         outbound_max: config.max_outbound,
-        payout: config.payout,
+        payout: config.payout.clone(),
     })
 }
 

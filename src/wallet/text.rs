@@ -68,7 +68,7 @@ pub enum TextError {
         wanted: &'static str,
     },
     /// A sound text of another network.
-    #[error("this is for network `{found}`, and this wallet is of network `{expected}`")]
+    #[error("this is for network `{found}`, and `{expected}` is the one here")]
     OtherNetwork {
         /// Its network.
         found: String,

@@ -222,7 +222,7 @@ fn relay() -> Vec<Figure> {
         let mut config = Config::new(Arc::new(Params::regtest()), fresh_dir(name));
         config.bind.set_port(0);
         config.seeds = false;
-        config.payout = Some(Key([7; 32]));
+        config.payout = Some(Key([7; 32]).into());
         config.peers.extend(peer);
         runtime::Daemon::start(&config, &mut |_| {}).expect("it starts")
     };

@@ -26,7 +26,7 @@ pub(crate) fn add_large_blocks(data: &Path, params: &Arc<Params>, blocks: usize)
     let maturity = params.spec().maturity;
     let mut coins = Vec::new();
     for _ in 0..TRANSFERS as u64 + maturity {
-        let block = template(params, chain.tip_position(), super::secret(0).public(), &[]);
+        let block = template(params, chain.tip_position(), &super::secret(0).public().into(), &[]);
         let (outpoint, made) = (Outpoint { transaction: block.coinbase.id(), index: 0 }, block.coinbase.output);
         let matures_at = block.header.height + maturity;
         coins.push(Input { outpoint, amount: made.amount, key: made.key, matures_at });
@@ -34,7 +34,7 @@ pub(crate) fn add_large_blocks(data: &Path, params: &Arc<Params>, blocks: usize)
     }
     coins.truncate(TRANSFERS);
     for _ in 0..blocks {
-        let mut block = template(params, chain.tip_position(), super::secret(0).public(), &[]);
+        let mut block = template(params, chain.tip_position(), &super::secret(0).public().into(), &[]);
         let transfers: Vec<Transaction> = coins.iter().map(|coin| split(params, *coin)).collect();
         coins = transfers.iter().map(largest).collect();
         block.transfers = List::first_of(transfers);
@@ -73,7 +73,7 @@ pub(crate) fn headers(params: &Params, count: usize) -> Vec<Header> {
     let mut parent = Position::genesis(params);
     let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
-        let header = template(params, &parent, Key([0xbb; 32]), &[]).header;
+        let header = template(params, &parent, &Key([0xbb; 32]).into(), &[]).header;
         let checked = CheckedHeader::check(header).expect("any hash does");
         parent = parent.child(params, &checked, Wall(u64::MAX)).expect("right in its place");
         headers.push(header);

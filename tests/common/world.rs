@@ -97,7 +97,7 @@ impl World {
             connect: Vec::new(),
             seeds: false,
             outbound_max: 8,
-            payout: Some(Key([u8::try_from(who).expect("few nodes") + 1; 32])),
+            payout: Some(Key([u8::try_from(who).expect("few nodes") + 1; 32]).into()),
         }
     }
 
@@ -259,7 +259,7 @@ impl World {
         let mut parent = *self.members[who].node.chain().tip_position();
         let mut forged = Vec::new();
         for number in 1..=blocks {
-            let mut block = template(&self.params, &parent, Key([0xbb; 32]), &[]);
+            let mut block = template(&self.params, &parent, &Key([0xbb; 32]).into(), &[]);
             block.header.time = self.now.wall.0.max(block.header.time);
             if number == bad {
                 let coin = super::coin(77, 5_000);
@@ -488,8 +488,8 @@ impl World {
     /// A block on a node's tip that pays the key of that node; `variant` makes it another one.
     pub(crate) fn next_block(&self, who: Who, variant: u64) -> CheckedBlock {
         let chain = self.members[who].node.chain();
-        let key = self.config(who).payout.expect("every member has a key");
-        let mut block = template(&self.params, chain.tip_position(), key, &[]);
+        let payout = self.config(who).payout.expect("every member has a key");
+        let mut block = template(&self.params, chain.tip_position(), &payout, &[]);
         block.header.time = self.now.wall.0.max(block.header.time) + variant;
         self.checked(block)
     }

@@ -17,16 +17,17 @@ use crate::blockchain::disk::Disk;
 use crate::blockchain::mining::Miner;
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
+use crate::blockchain::payout::Payout;
 use crate::blockchain::position::Position;
 use crate::blockchain::storage::checkpoint;
 use crate::blockchain::template::template;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Progress};
-use crate::cli::payout::Payout;
+use crate::cli::payout::MineTo;
 use crate::cli::{directory, network, signals, values};
 use crate::primitives::hash::Hash;
-use crate::primitives::keys::Key;
 use crate::primitives::time::{Clock, Wall};
+use crate::wallet::address;
 
 /// Blocks that are appended in one write.
 const BATCH: u64 = 500;
@@ -48,7 +49,8 @@ pub struct Generate {
     /// local, regtest or a spec's file [regtest]
     #[argh(option, default = "String::from(\"regtest\")")]
     network: String,
-    /// whom the blocks pay: a public key in hex, or a key file, made on first use [miner.key in the data directory]
+    /// whom the blocks pay: a wallet's address, a public key in hex, or a key file, made on first use
+    /// [miner.key in the data directory]
     #[argh(option)]
     mine_to: Option<String>,
     /// print the result as JSON
@@ -67,9 +69,17 @@ struct Outcome {
     blocks: u64,
     height: u64,
     tip: Hash,
-    /// For coinbases.
-    key: String,
+    #[serde(flatten)]
+    paid: Paid,
     blocks_per_s: u64,
+}
+
+/// Whom the coinbases pay.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Paid {
+    Key(String),
+    Address(String),
 }
 
 impl Generate {
@@ -77,10 +87,10 @@ impl Generate {
     pub fn run(self) -> Result<(), Failure> {
         let params = Arc::new(network::load(&self.network)?);
         directory::check(&self.data_dir)?;
-        let payout = Payout::check(self.mine_to.as_deref(), &self.data_dir)?;
+        let mine_to = MineTo::check(&params, self.mine_to.as_deref(), &self.data_dir)?;
 
         let disk: Arc<dyn Disk> = Arc::new(DataDir::open(&self.data_dir)?);
-        let (key, made) = payout.key()?;
+        let (payout, made) = mine_to.payout()?;
         if let Some(path) = made {
             output::remark(&format!("made the key file {}", path.display()));
         }
@@ -90,14 +100,17 @@ impl Generate {
         signals::on_stop(move || asked.store(true, Ordering::Relaxed))?;
         let clock = Clock::start();
         let plan = Plan::new(&params, chain.tip_position(), self.blocks, clock.now().wall)?;
-        let mut maker = Maker { params, chain, key, plan, stop };
+        let mut maker = Maker { params, chain, payout, plan, stop };
         let made = maker.make(self.blocks)?;
         let elapsed_ms = clock.now().mono.0.max(1);
         maker.settle(&disk)?;
         let tip = *maker.chain.tip();
         let blocks_per_s = made.saturating_mul(1_000) / elapsed_ms;
-        let outcome =
-            Outcome { blocks: made, height: tip.header.height, tip: tip.id, key: key.to_string(), blocks_per_s };
+        let paid = match &maker.payout {
+            Payout::Key(key) => Paid::Key(key.to_string()),
+            Payout::Address { address, .. } => Paid::Address(address::show(&maker.params, address)),
+        };
+        let outcome = Outcome { blocks: made, height: tip.header.height, tip: tip.id, paid, blocks_per_s };
         if self.json {
             return output::say_json(&outcome);
         }
@@ -138,7 +151,7 @@ impl Plan {
 struct Maker {
     params: Arc<Params>,
     chain: Chain,
-    key: Key,
+    payout: Payout,
     plan: Plan,
     stop: Arc<AtomicBool>,
 }
@@ -168,7 +181,7 @@ impl Maker {
 
     /// The next block, and `parent` moved on to it; none if it was told to stop.
     fn block_after(&self, parent: &mut Position, left: u64) -> Result<Option<CheckedBlock>, Failure> {
-        let block = template(&self.params, parent, self.key, &[]);
+        let block = template(&self.params, parent, &self.payout, &[]);
         let header = Header { time: self.plan.time(parent, left), ..block.header };
         let Some(header) = self.search(header) else { return Ok(None) };
         let bytes = Block { header, ..block }.to_bytes();
