@@ -3,8 +3,12 @@
 mod common;
 #[path = "wallet/file.rs"]
 mod file;
+#[path = "wallet/node.rs"]
+mod node;
 #[path = "wallet/story.rs"]
 mod story;
+#[path = "wallet/sync.rs"]
+mod sync;
 #[path = "wallet/world.rs"]
 mod world;
 
