@@ -71,28 +71,47 @@ fn wallet(params: &Params) -> (SpendKeys, String) {
     (keys, address)
 }
 
+const NO_NUMBER: [&str; 14] =
+    ["x", "-1", "-0.5", "1.5", "1e3", "0x10", "+1", "1_000", "1,000", "NaN", "٣", "''", "--mine", "1k"];
+const TOO_LARGE: [&str; 3] = ["18446744073709551615", "18446744073709551616", "99999999999999999999999999999999"];
+
+/// Lines of wrong numbers and receivers for `chain generate`.
+fn wrong_orders() -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut each = |options: &str, option: &str, values: &[&str]| {
+        let command = format!("chain generate --data-dir d {options}");
+        lines.extend(values.iter().map(|value| format!("{command} {option} {value}")));
+    };
+    for option in ["--blocks", "--txs"] {
+        each("", option, &NO_NUMBER);
+        each("", option, &TOO_LARGE);
+        each("", option, &["0"]);
+    }
+    each("", "--blocks", &["4000000001"]);
+    each("", "--txs", &["10000001"]);
+    each("--txs 3912", "--blocks", &["1", "11"]);
+    each("--txs 1", "--mine-to", &[&key(), &wallet(&Params::regtest()).1]);
+    each("", "", &[""]);
+    lines
+}
+
 /// Lines of options that are wrong, by option and value.
 fn wrong_options() -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+    let mut lines = wrong_orders();
     let mut each = |command: &str, option: &str, values: &[&str]| {
         lines.extend(values.iter().map(|value| format!("{command} {option} {value}")));
     };
-    let no_number = ["x", "-1", "-0.5", "1.5", "1e3", "0x10", "+1", "1_000", "1,000", "NaN", "٣", "''", "--mine", "1k"];
-    let too_large = ["18446744073709551615", "18446744073709551616", "99999999999999999999999999999999"];
-    each("daemon", "--port", &no_number);
-    each("daemon", "--port", &too_large);
+    each("daemon", "--port", &NO_NUMBER);
+    each("daemon", "--port", &TOO_LARGE);
     each("daemon", "--port", &["0", "64536", "65535", "65536", "70000"]);
-    each("daemon --mine", "--mining-threads", &no_number);
-    each("daemon --mine", "--mining-threads", &too_large);
+    each("daemon --mine", "--mining-threads", &NO_NUMBER);
+    each("daemon --mine", "--mining-threads", &TOO_LARGE);
     each("daemon --mine", "--mining-threads", &["0", "257"]);
     for option in ["--max-inbound", "--max-outbound"] {
-        each("daemon", option, &no_number);
-        each("daemon", option, &too_large);
+        each("daemon", option, &NO_NUMBER);
+        each("daemon", option, &TOO_LARGE);
         each("daemon", option, &["1025", "65536"]);
     }
-    each("chain generate --data-dir d", "--blocks", &no_number);
-    each("chain generate --data-dir d", "--blocks", &too_large);
-    each("chain generate --data-dir d", "--blocks", &["0", "4000000001"]);
     each("daemon", "--bind", &["x", "localhost", "127.0.0.1:9000", "256.0.0.1", "1.2.3", "[::1]", "::g", "-1", "*"]);
     each("daemon", "--log", &["loud", "trace", "off", "INFO", "Info", "1", "-1", "info,debug", "warning"]);
     each(
@@ -150,7 +169,6 @@ fn wrong_options() -> Vec<String> {
         "chain generate",
         "chain generate --blocks 1",
         "chain verify",
-        "chain generate --data-dir d",
         "chain verify d",
         "chain verify --data-dir d fly",
         "chain show --data-dir d",
@@ -296,6 +314,45 @@ fn a_generated_chain_verifies_and_shows() {
         let output = run(home.path(), ["chain", "show", wrong, "--data-dir", "d"]);
         assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(1), 1));
     }
+}
+
+/// Goal: `--txs` makes so many transfers, on an empty chain and on one that is there, in blocks of which the
+/// last are full; the chain verifies, supply included, and each transfer leaves one coin more. Method: regtest,
+/// as many blocks as it takes and then more than that.
+#[test]
+fn a_chain_full_of_transfers_verifies() {
+    let home = directory();
+    let full = 3_911;
+    let first = json_of(&run(home.path(), words("chain generate --txs 5000 --data-dir d --json")));
+    assert_eq!((&first["txs"], &first["blocks"], &first["height"]), (&json!(5_000), &json!(12), &json!(12)));
+    let second = json_of(&run(home.path(), words("chain generate --txs 100 --blocks 15 --data-dir d --json")));
+    assert_eq!((&second["txs"], &second["blocks"], &second["height"]), (&json!(100), &json!(15), &json!(27)));
+    let verdict = json_of(&run(home.path(), words("chain verify --data-dir d --json")));
+    let supply = u64::try_from(Params::regtest().supply(27)).expect("a short chain");
+    assert_eq!((&verdict["supply"], &verdict["tip"]), (&json!(supply), &second["tip"]));
+    assert_eq!((&verdict["coins"], &verdict["refused"]), (&json!(27 + 5_100), &json!(0)));
+    for (height, transfers) in [(10, 0), (11, 5_000 - full), (12, full), (26, 0), (27, 100)] {
+        let shown = json_of(&run(home.path(), ["chain", "show", &height.to_string(), "--data-dir", "d", "--json"]));
+        assert_eq!(shown["transfers"].as_array().map(Vec::len), Some(transfers), "height {height}");
+        assert_eq!(shown["coinbase"]["key"], first["key"]);
+    }
+}
+
+/// Goal: where coins are too small for so many transfers that is said, with the way out, and the way out works.
+/// Method: a network whose coinbases can be split once.
+#[test]
+fn too_small_coins_are_no_endless_search() {
+    let home = directory();
+    let mut spec = serde_json::to_value(Params::regtest().spec()).expect("a spec is JSON");
+    (spec["reward_base"], spec["reward_tail"]) = (json!(0), json!(1_000));
+    fs::write(home.path().join("poor.json"), spec.to_string()).expect("a small file");
+    let line = "chain generate --txs 100 --network poor.json --data-dir";
+    let refused = run(home.path(), words(&format!("{line} a")));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("--blocks") && stderr(&refused).lines().count() == 2, "{}", stderr(&refused));
+    assert_eq!(json_of(&run(home.path(), words(&format!("{line} b --blocks 200 --json"))))["txs"], json!(100));
+    let verdict = json_of(&run(home.path(), words("chain verify --network poor.json --data-dir b --json")));
+    assert_eq!((&verdict["supply"], &verdict["coins"]), (&json!(200_000), &json!(300)));
 }
 
 /// Goal: a real difficulty is mined for, and the network is read from the directory. Method: three blocks

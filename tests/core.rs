@@ -250,6 +250,8 @@ fn withheld_body_stops_nothing() {
         let sketch = NewBlock { header: news.header, coinbase: news.coinbase, short_ids: List::first_of(vec![[1; 6]]) };
         let told = Announced::Sketch(block.checked_header(), Box::new(sketch));
         world.step(0, Event::NewBlock { peer, block: told });
+        // First for what the sketch lacks, then for the whole of it.
+        world.pass(2_500);
         assert_eq!(world.members[0].node.chain().headers().len(), 1);
         if says_missing {
             world.step(0, Event::Missing { peer, last: block.id() });
@@ -285,6 +287,8 @@ fn body_that_breaks_a_rule_is_never_asked_for_again() {
         world.step(0, Event::NewBlock { peer, block: Announced::Sketch(header, Box::new(sketch)) });
         assert_eq!(world.sent_bytes(0) > asked && round == 0, round == 0, "round {round}");
         if round == 0 {
+            // What the sketch lacks does not come, so the whole of it is asked for.
+            world.pass(2_500);
             world.inject(1, 0, frame_of(&bad.to_bytes()));
         }
         assert_eq!(world.connections(0), 0, "its sender is cut");

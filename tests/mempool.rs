@@ -19,7 +19,7 @@ use spindle::blockchain::mempool::{
 use spindle::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params};
 use spindle::blockchain::position::Position;
 use spindle::blockchain::reject::Reject;
-use spindle::blockchain::template::template;
+use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Output, Transaction};
 use spindle::node::rng::Rng;
 use spindle::primitives::codec::{self, List};
@@ -99,14 +99,15 @@ impl Bench {
 
     fn next_orphan(&mut self) -> Option<(Source, Offer)> {
         let Self { ledger, pool, now, next_height, .. } = self;
-        pool.next_orphan(&Ground { ledger, next_height: *next_height, now: *now })
+        let next = pool.next_orphan(&Ground { ledger, next_height: *next_height, now: *now });
+        next.map(|(source, _, offer)| (source, offer))
     }
 
     /// A block of the pool's best, that keeps every rule, its ledger's too.
     fn block_of_pool(&self) -> (Block, u64) {
         let pack = self.pool.pack();
         let parent = Position { height: self.next_height - 1, ..Position::genesis(&self.params) };
-        let block = sealed(template(&self.params, &parent, &KEY.into(), &pack.transfers));
+        let block = sealed(Template::new(&self.params, &parent, &KEY.into(), &pack.transfers).to_block());
         let read = ReadBlock::read(&self.params, block.to_bytes()).expect("it keeps every rule").trusted();
         self.ledger.clone().apply(read.spent(), read.created()).expect("its coins are there");
         let header = CheckedHeader::check(block.header).expect("difficulty 1");
@@ -544,7 +545,7 @@ fn assembling_keeps_every_rule_of_a_block() {
         spend(params, &[input], &[WORTH - 1_000]).trusted()
     };
     let verdict = |transfers: &[&CheckedTx], change: &dyn Fn(&mut Block)| {
-        let mut block = template(params, &parent, &KEY.into(), transfers);
+        let mut block = Template::new(params, &parent, &KEY.into(), transfers).to_block();
         change(&mut block);
         let block = sealed(block);
         let header = CheckedHeader::check(block.header).expect("difficulty 1");
@@ -567,7 +568,7 @@ fn assembling_keeps_every_rule_of_a_block() {
     let newer = verdict(&[&one], &|block| block.header.version = 2).expect_err("rules that we do not know");
     assert_eq!(newer, Reject::NeedsRules { rules: 2 });
 
-    let block = sealed(template(params, &parent, &KEY.into(), &[&one, &two]));
+    let block = sealed(Template::new(params, &parent, &KEY.into(), &[&one, &two]).to_block());
     let header = CheckedHeader::check(block.header).expect("difficulty 1");
     for other in [vec![&one], vec![&two, &one], vec![&one, &young], vec![&one, &one]] {
         let refused = CheckedBlock::assemble(params, header, &block.coinbase, &other);
@@ -590,7 +591,7 @@ fn saved_pool_returns_and_a_damaged_file_is_ignored() {
         bench.insert(tx).expect("valid");
     }
     let before = bench.pool.snapshot();
-    let bytes = bench.pool.to_file(&bench.params, bench.now.wall);
+    let bytes = bench.pool.to_file(&bench.params, std::iter::empty(), bench.now.wall);
     let saved = read_file(&bench.params, &bytes).expect("as it was written");
     bench.pool = Mempool::new([8; 16]);
     for entry in saved {
@@ -598,7 +599,7 @@ fn saved_pool_returns_and_a_damaged_file_is_ignored() {
         bench.pool.insert(entry.tx.trusted(), entry.arrived, &ground).expect("still valid");
     }
     assert_eq!(bench.pool.snapshot(), before);
-    assert_eq!(bench.pool.to_file(&bench.params, bench.now.wall), bytes);
+    assert_eq!(bench.pool.to_file(&bench.params, std::iter::empty(), bench.now.wall), bytes);
 
     for place in 0..bytes.len() {
         let mut damaged = bytes.clone();
@@ -678,7 +679,7 @@ impl World {
         self.made += 1;
         let mut key = [3; 32];
         key[..8].copy_from_slice(&self.made.to_le_bytes());
-        let block = sealed(template(&self.params, &self.position, &Key(key).into(), transfers));
+        let block = sealed(Template::new(&self.params, &self.position, &Key(key).into(), transfers).to_block());
         let block = ReadBlock::read(&self.params, block.to_bytes()).expect("it keeps every rule").trusted();
         self.connect(block);
     }
@@ -891,7 +892,7 @@ impl World {
                 self.pool.readmit(&self.params, &ground, 1);
             }
             // What was refused on this tip is gone; nothing else is.
-            let bytes = self.pool.to_file(&self.params, Wall(0));
+            let bytes = self.pool.to_file(&self.params, std::iter::empty(), Wall(0));
             let saved = read_file(&self.params, &bytes).expect("as it was written");
             let left: BTreeSet<Hash> = saved.iter().map(|saved| saved.tx.id()).collect();
             assert!(self.recomputed(order.clone()).iter().all(|tx| left.contains(&tx.id())));
@@ -981,7 +982,7 @@ fn returning_transactions_are_saved_too() {
     assert!(all.len() > 3);
     world.mine(&all.iter().take(2).collect::<Vec<_>>());
     world.undo();
-    let bytes = world.pool.to_file(&world.params, Wall(START_MS));
+    let bytes = world.pool.to_file(&world.params, std::iter::empty(), Wall(START_MS));
     let saved = read_file(&world.params, &bytes).expect("as it was written");
     world.pool = Mempool::new([2; 16]);
     let ground = Ground { ledger: &world.ledger, next_height: world.position.height + 1, now: at(0) };

@@ -17,7 +17,7 @@ use spindle::blockchain::mining::Miner;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::position::Position;
 use spindle::blockchain::storage::{PersistentBlockchain, ReadHandle, RecordNo};
-use spindle::blockchain::template::template;
+use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{Coinbase, Input as CoinInput, Outpoint, Output, Transaction};
 use spindle::network::limits::{OUTBOX_BYTES, OUTBOX_MESSAGE_BYTES, inbox_capacity};
 use spindle::network::p2p::{Input, P2PConfig, P2PNode, P2PThreads};
@@ -125,6 +125,7 @@ impl Owner {
             session: SessionConfig { params: Arc::clone(&params), verifier: Verifier::new([7; 32], None) },
             reader: reader.clone(),
             node: NodeConfig {
+                secret: [4; 16],
                 params: Arc::clone(&params),
                 nonce: setup.nonce,
                 agent: "test".into(),
@@ -485,7 +486,7 @@ fn a_block_mined_on_the_first_node_reaches_the_second() {
     let from_first = second.connected();
     let to_second = first.connected();
     let params = Arc::clone(&first.params);
-    let template = template(&params, &Position::genesis(&params), &Key([7; 32]).into(), &[]);
+    let template = Template::new(&params, &Position::genesis(&params), &Key([7; 32]).into(), &[]).to_block();
     let mined = Miner::new(template.header).search(0, 1_000).expect("regtest takes any hash");
     let block = Block { header: mined, ..template };
     let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::default() };

@@ -11,7 +11,7 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::position::Position;
 use spindle::blockchain::storage::PersistentBlockchain;
-use spindle::blockchain::template::template;
+use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::Transaction;
 use spindle::cli::chain::replay::Replay;
 use spindle::primitives::codec::List;
@@ -21,7 +21,7 @@ use crate::common::{coin, fee, pay, secret};
 
 /// The block after a position that pays a key by its number, and where it stands.
 fn child(params: &Params, parent: &Position, payee: u64, transfers: Vec<Transaction>) -> (CheckedBlock, Position) {
-    let mut block = template(params, parent, &secret(payee).public().into(), &[]);
+    let mut block = Template::new(params, parent, &secret(payee).public().into(), &[]).to_block();
     block.coinbase.output.amount += transfers.iter().map(fee).sum::<u64>();
     block.transfers = List::try_from(transfers).expect("few");
     let header = Header { merkle_root: block.merkle_root(), ..block.header };

@@ -212,6 +212,12 @@ impl CheckedBlock {
         self.header.id()
     }
 
+    /// What it takes in memory: its bytes, its flat tables, and what the allocator adds to each.
+    pub fn memory_bytes(&self) -> usize {
+        let entries = self.transactions.len() + self.spent.len() + self.created.len();
+        size_of::<Self>() + self.bytes.len() + entries * size_of::<Hash>() + 4 * 16
+    }
+
     /// Ids of the coinbase and of the transfers, in order.
     pub fn transactions(&self) -> &[Hash] {
         &self.transactions

@@ -14,6 +14,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::blockchain::params::Params;
 use crate::blockchain::payout::Payout;
 use crate::cli::failure::Failure;
@@ -84,7 +86,19 @@ impl MineTo {
                 Ok((Payout::Address { address: address.clone(), node_secret }, None))
             }
             Self::Key(key) => Ok((Payout::Key(*key), None)),
-            Self::File(path) => secret(path).map(|(secret, made)| (Payout::Key(secret.public()), made)),
+            Self::File(path) => {
+                let (secret, made) = secret(path)?;
+                Ok((Payout::Key(SecretKey::from_seed(&secret).public()), made))
+            }
+        }
+    }
+
+    /// The key file, for who has to sign for what is mined; without one there is nothing to sign with.
+    pub fn key_file(&self) -> Result<&Path, &'static str> {
+        match self {
+            Self::File(path) => Ok(path),
+            Self::Address(_) => Err("an address, which cannot sign"),
+            Self::Key(_) => Err("a public key, which cannot sign"),
         }
     }
 }
@@ -100,8 +114,8 @@ fn looks_like_address(params: &Params, text: &str) -> bool {
     !text.contains(['/', std::path::MAIN_SEPARATOR]) && (text.to_ascii_lowercase().starts_with(&ours) || has_form)
 }
 
-/// The secret key in a file, which is made now if it is missing; the second value says where that is.
-pub fn secret(path: &Path) -> Result<(SecretKey, Option<&Path>), Failure> {
+/// The secret in a key file, which is made now if it is missing; the second value says where that is.
+pub fn secret(path: &Path) -> Result<(Zeroizing<[u8; 32]>, Option<&Path>), Failure> {
     let cannot = |error: io::Error| {
         let shown = path.display();
         Failure::world(format!("cannot make the key file `{shown}`: {error}; choose another with `--mine-to`"))
@@ -124,18 +138,18 @@ fn check_file(path: &Path) -> Result<(), String> {
     Err(format!("cannot be made, because `{}` is not a directory; make that first", parent.display()))
 }
 
-fn read(path: &Path) -> Result<SecretKey, String> {
+fn read(path: &Path) -> Result<Zeroizing<[u8; 32]>, String> {
     if path.is_dir() {
         return Err("is a directory; an address, a public key in hex or a key file is needed".into());
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
     read.map_err(|error| format!("cannot be read: {error}"))?;
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut seed = [0; 32];
+    let mut seed = Zeroizing::new([0; 32]);
     // What stands there may be a secret with a slip in it: it is not repeated.
-    match (lines.next().map(|line| hex::decode_to_slice(line, &mut seed)), lines.next()) {
-        (Some(Ok(())), None) => Ok(SecretKey::from_seed(&seed)),
+    match (lines.next().map(|line| hex::decode_to_slice(line, &mut *seed)), lines.next()) {
+        (Some(Ok(())), None) => Ok(seed),
         _ => Err("is not a key file: one line of 64 hexadecimal digits is needed".into()),
     }
 }

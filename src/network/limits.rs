@@ -4,12 +4,16 @@
 //! within it, plus 40 bytes an unspent output and 13 bytes a block. (While a checkpoint is written, parts
 //! of the ledger that change meanwhile are there twice: at most 40 bytes an unspent output more.)
 
+use crate::blockchain::block::TRANSFERS_MAX;
 use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
-use crate::blockchain::params::BLOCK_BYTES_MAX;
-use crate::node::message::BLOCKS_MAX;
+use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
+use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
+use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
+use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
+use crate::node::transactions::{KNOWN_MAX, QUEUE_MAX, VERIFYING_BYTES_MAX};
 use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.
@@ -43,9 +47,13 @@ const ASKED_BYTES: usize = 2 * headers::HEADERS_MAX * 3 * 32;
 pub const OUTBOX_BYTES: usize = 256 << 10;
 /// What a waiting message costs besides its bytes: its slot, its counter, the allocator.
 pub const OUTBOX_MESSAGE_BYTES: usize = 64;
-/// Requests for blocks or headers that wait for one peer's writer (a locator of 64 hashes each):
-/// 40 × 4 × 2 KiB = 320 KiB. One more is a breach of the protocol.
+/// Requests that wait for one peer's writer. One more is a breach of the protocol.
 pub const REQUESTS_MAX: usize = 4;
+/// The longest has the places of a whole block's transfers: 40 × 4 × 9 KiB = 1.4 MiB.
+const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
+/// Ids of transactions that a peer announced, and those that it has (8 bytes in a list, 16 in a tree that is
+/// a third empty): 40 × 160 KiB = 6.3 MiB.
+const RELAY_BYTES: usize = 32 * QUEUE_MAX + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the
@@ -64,13 +72,20 @@ pub const BULK_FROM_BYTES: usize = 4 << 10;
 /// What decoding a full buffer takes at its worst, in buffers: the copy, flat tables, the nested form
 /// while it is checked, the claims of its signatures.
 pub const BULK_FACTOR: usize = 4;
-/// What a checked block takes at its worst, in its bytes: the smallest has 185, and its tables and their
-/// places in memory come to twice as many.
-const CHECKED_FACTOR: usize = 3;
-/// Bodies that wait for an earlier one: 16 MiB as they travel, 48 MiB as they lie.
-const WAITING_BYTES: usize = CHECKED_FACTOR * OUTSTANDING_BYTES_MAX;
-/// Blocks just appended that the walk has not come to: 4 MiB as they travel, 12 MiB as they lie.
-const FRESH_BYTES: usize = CHECKED_FACTOR * TURN_BYTES;
+/// The largest block with its tables: what a bound in bytes may be passed by.
+const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
+/// Bodies that wait for an earlier one: 8 MiB.
+const WAITING_BYTES: usize = OUTSTANDING_BYTES_MAX + CHECKED_BYTES;
+/// Blocks just appended that the walk has not come to, and those that it has passed in this turn: 2 × 4 MiB.
+const WALK_BYTES: usize = 2 * (TURN_BYTES + CHECKED_BYTES);
+/// Transactions whose signatures are being checked: their bytes, as many for coins and tables, as many for
+/// keys and signatures.
+const VERIFYING_BYTES: usize = 3 * (VERIFYING_BYTES_MAX + TXS_BYTES + TRANSACTION_BYTES_MAX);
+/// Blocks from sketches: 4,600 ids each.
+const SKETCHES_BYTES: usize = SKETCHES_MAX * TRANSFERS_MAX * 33;
+/// A full template, shared by those who mine on it (its nested form takes three times the bytes), and the
+/// block that comes of it.
+const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
 /// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
 const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
@@ -83,9 +98,10 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
-    let of_node = WAITING_BYTES + FRESH_BYTES + HEADERS_BYTES + ASKED_BYTES;
+    let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES;
+    let of_pool = MEMPOOL_BYTES_MAX + VERIFYING_BYTES + SKETCHES_BYTES + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
-    peers * PEER_BYTES + of_node + of_network + REST_BYTES
+    peers * PEER_BYTES + of_chain + of_pool + of_network + REST_BYTES
 }
 
 /// One peer's part of it.
@@ -93,7 +109,8 @@ const PEER_BYTES: usize = OUTBOX_BYTES
     + WRITING_BYTES
     + READ_BYTES
     + (CREDITS + 1) * BULK_FACTOR * BULK_FROM_BYTES
-    + REQUESTS_MAX * (2 << 10)
+    + REQUESTS_MAX * REQUEST_BYTES
+    + RELAY_BYTES
     + STACKS_BYTES;
 
 const _: () = assert!(SUM_BYTES < 160 << 20, "whatever peers do, the process stays under 160 MiB");

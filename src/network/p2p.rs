@@ -32,6 +32,8 @@ use crate::node::reason::Reason;
 use crate::node::serve::Server;
 use crate::node::session::SessionConfig;
 use crate::primitives::chatter::Chatter;
+use crate::primitives::codec::List;
+use crate::primitives::hash::Hash;
 use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
 use crate::primitives::time::{Clock, Wall};
 
@@ -313,13 +315,24 @@ impl P2PNode {
 
     /// News of a block for these peers, encoded once; who has no room for it goes without.
     pub fn broadcast_block(&mut self, peers: &[PeerId], block: &NewBlock) {
-        let frame = Frame::from(Message::NewBlock(Box::new(block.clone())).to_frame());
+        let what = format!("{:?} {:.12}", Kind::NewBlock, block.header.id());
+        self.broadcast(peers, &Message::NewBlock(Box::new(block.clone())), &what);
+    }
+
+    /// News of transactions for these peers, the same way; at most
+    /// [`TX_IDS_MAX`](crate::node::message::TX_IDS_MAX) ids.
+    pub fn broadcast_tx(&mut self, peers: &[PeerId], ids: Vec<Hash>) {
+        let what = format!("{:?}, {} of them", Kind::NewTx, ids.len());
+        self.broadcast(peers, &Message::NewTx(List::first_of(ids)), &what);
+    }
+
+    fn broadcast(&mut self, peers: &[PeerId], message: &Message, what: &str) {
+        let frame = Frame::from(message.to_frame());
         for peer in peers {
             let Some(open) = self.links.get(peer).and_then(|link| link.open.as_ref()) else { continue };
-            let (kind, id) = (Kind::NewBlock, block.header.id());
             match open.outbox.push(Arc::clone(&frame)) {
-                Ok(()) => log::debug!("to {peer}: {kind:?} {id:.12}"),
-                Err(_) => log::debug!("{peer} has no room for the news of block {id:.12}"),
+                Ok(()) => log::debug!("to {peer}: {what}"),
+                Err(_) => log::debug!("{peer} has no room for {what}"),
             }
         }
     }

@@ -230,6 +230,7 @@ impl Reader {
         let kind = match request {
             Request::Headers { .. } => Kind::GetHeaders,
             Request::Blocks { .. } => Kind::GetBlocks,
+            Request::BlockTxs { .. } => Kind::GetBlockTxs,
         };
         log::debug!("from {}: {kind:?}", self.peer());
         channels.requests.try_send(request).map_err(|error| match error {
@@ -266,6 +267,14 @@ fn name_of(event: &Event) -> String {
         Event::NewBlock { block, .. } => return format!("{:?} {:.12}", Kind::NewBlock, block.header().id()),
         Event::GetPeers { .. } => Kind::GetPeers,
         Event::Peers { .. } => Kind::Peers,
+        Event::NewTx { ids, .. } => return format!("{:?}, {} of them", Kind::NewTx, ids.len()),
+        Event::GetTxs { ids, .. } => return format!("{:?}, {} of them", Kind::GetTxs, ids.len()),
+        Event::Txs { transactions, .. } => return format!("{:?}, {} of them", Kind::Txs, transactions.len()),
+        Event::BlockTxs { transfers, .. } => return format!("{:?}, {} of them", Kind::BlockTxs, transfers.len()),
+        Event::BlockTxsMissing { block, .. } => return format!("{:?} {block:.12}", Kind::Missing),
+        Event::GetPool { .. } => Kind::GetPool,
+        Event::Pool { ids, .. } => return format!("{:?}, {} of them", Kind::Pool, ids.len()),
+        Event::SubmitTx { transaction, .. } => return format!("{:?} {:.12}", Kind::SubmitTx, transaction.id()),
         // A session gives nothing else.
         other => return format!("{other:?}"),
     };

@@ -21,7 +21,7 @@ use crate::network::outbox::{Frame, Outgoing};
 use crate::network::p2p::Hub;
 use crate::node::message::{Kind, Message};
 use crate::node::reason::Reason;
-use crate::node::serve::{CHUNK_BYTES, Request, Run};
+use crate::node::serve::{CHUNK_BYTES, Request, Run, Server};
 use crate::primitives::frame::HEADER_BYTES;
 use crate::primitives::hash::Hash;
 use crate::primitives::thread::caught;
@@ -90,15 +90,21 @@ impl Writer {
 
     fn answer(&self, request: Request) -> Result<Then, Reason> {
         match request {
-            Request::Headers { locator } => {
-                let portion = self.hub.reading.take(SERVED_BYTES).ok_or(Reason::Stopping)?;
-                let frame = self.hub.server.headers(&locator).map_err(|error| self.unreadable(&error))?;
-                drop(portion);
-                log::debug!("to {}: {:?}, {} bytes", self.connection.peer, Kind::Headers, frame.len());
-                self.put(&frame).map(|()| Then::GoOn)
+            Request::Headers { locator } => self.put_read(Kind::Headers, |server| server.headers(&locator)),
+            Request::BlockTxs { block, places } => {
+                self.put_read(Kind::BlockTxs, |server| server.transfers(block, &places))
             }
             Request::Blocks { last, count } => self.stream(last, count),
         }
+    }
+
+    /// One frame that has to be read first.
+    fn put_read(&self, kind: Kind, read: impl FnOnce(&Server) -> Result<Vec<u8>, StoreError>) -> Result<Then, Reason> {
+        let portion = self.hub.reading.take(SERVED_BYTES).ok_or(Reason::Stopping)?;
+        let frame = read(&self.hub.server).map_err(|error| self.unreadable(&error))?;
+        drop(portion);
+        log::debug!("to {}: {kind:?}, {} bytes", self.connection.peer, frame.len());
+        self.put(&frame).map(|()| Then::GoOn)
     }
 
     /// A run of blocks, chunk by chunk, waiting messages in between.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::blockchain::block::CheckedBlock;
-use crate::blockchain::chain::{Chain, Refusal, Step};
+use crate::blockchain::chain::{Chain, Passed, Refusal, Step};
 use crate::blockchain::condemned;
+use crate::blockchain::mempool::{self, Mempool, READMIT_BYTES, Saved};
 use crate::blockchain::reject::{Blame, Reject};
 use crate::blockchain::storage::{Room, StoreError};
 use crate::node::NodeConfig;
@@ -19,12 +20,15 @@ use crate::node::reason::Reason;
 use crate::node::relay::Relay;
 use crate::node::report::{Level, Report};
 use crate::node::rng::Rng;
+use crate::node::sketches::Sketches;
 use crate::node::streams::Streams;
 use crate::node::sync::Sync;
+use crate::node::templates::Templates;
+use crate::node::transactions::Transactions;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
-use crate::primitives::time::Mono;
+use crate::primitives::time::{Mono, Now};
 
 /// Between two looks at whether small files have changed.
 const SAVE_MS: u64 = 10_000;
@@ -42,8 +46,13 @@ pub(super) struct Conduct {
     streams: Streams,
     sync: Sync,
     relay: Relay,
+    sketches: Sketches,
+    transactions: Transactions,
+    templates: Templates,
     durability: Durability,
     rng: Rng,
+    /// So many blocks are wanted at once.
+    generate: Option<u32>,
     room: Room,
     room_asked_at: Mono,
     saved_at: Mono,
@@ -53,18 +62,22 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    /// How a node begins; `durability` knows what is on the disk.
-    pub(super) fn new(config: NodeConfig, book: AddressBook, durability: Durability) -> Self {
+    /// How a node begins; `durability` knows what is on the disk, `saved` waited when it stopped.
+    pub(super) fn new(config: NodeConfig, book: AddressBook, durability: Durability, saved: Vec<Saved>) -> Self {
         let seeds: &[String] = if config.seeds { &config.params.spec().seeds } else { &[] };
         Self {
             dialer: Dialer::new(config.connect.clone(), seeds, config.listen_port, config.outbound_max),
-            rng: Rng::new(config.nonce),
+            rng: Rng::new(u64::from_le_bytes(*config.secret.first_chunk().expect("16 bytes hold eight"))),
             config,
             book,
             durability,
             streams: Streams::default(),
             sync: Sync::default(),
             relay: Relay::default(),
+            sketches: Sketches::default(),
+            transactions: Transactions::new(saved),
+            templates: Templates::default(),
+            generate: None,
             room: Room::Enough,
             room_asked_at: Mono(0),
             saved_at: Mono(0),
@@ -81,9 +94,11 @@ impl Conduct {
     }
 
     /// The last effects.
-    pub(super) fn close(&mut self, chain: &mut Chain, out: &mut Vec<Effect>) {
+    pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &Mempool, out: &mut Vec<Effect>) {
         self.durability.close(chain, out);
         self.save(chain, out);
+        let bytes = pool.to_file(chain.params(), self.transactions.saved(), now.wall);
+        out.push(Effect::Save { file: mempool::FILE, bytes });
     }
 
     fn handle(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
@@ -113,6 +128,21 @@ impl Conduct {
             Event::Progress { peer } => self.sync.on_progress(now.mono, peer),
             Event::Missing { peer, last } => self.sync.on_missing(turn, peer, last),
             Event::NewBlock { peer, block } => self.on_new_block(turn, peer, block)?,
+            Event::BlockTxs { peer, block, transfers } => {
+                if let Some(block) = self.sketches.on_transfers(turn, peer, &block, &transfers) {
+                    self.take_news(turn, peer, block)?;
+                }
+            }
+            Event::BlockTxsMissing { peer, block } => self.sketches.on_missing(turn, peer, &block),
+            Event::NewTx { peer, ids } => self.transactions.on_new(turn, peer, &ids),
+            Event::GetTxs { peer, ids } => self.transactions.on_get(turn, peer, &ids),
+            Event::Txs { peer, asked, transactions } => {
+                self.transactions.on_answer(turn, peer, &asked, transactions);
+            }
+            Event::GetPool { peer, after } => self.transactions.on_get_pool(turn, peer, after),
+            Event::Pool { peer, ids } => self.transactions.on_pool(turn, peer, &ids),
+            Event::SubmitTx { peer, transaction } => self.transactions.on_submit(turn, peer, *transaction),
+            Event::Verified { verdicts } => self.transactions.on_verified(turn, verdicts),
             Event::GetPeers { peer } => self.on_get_peers(turn, peer),
             // Asked for once per connection, so no peer can pour addresses into the book.
             Event::Peers { peer, addresses } => {
@@ -121,6 +151,11 @@ impl Conduct {
                 }
             }
             Event::Mined { block } => self.on_mined(turn, *block)?,
+            // It should hold what waits at this moment.
+            Event::Generate { count } => {
+                self.templates.hurry();
+                self.generate = Some(count);
+            }
             // What was appended before this may now be told to people.
             Event::Durable { upto } => self.durability.on_durable(turn.chain, upto, turn.out),
             Event::Checkpointed { tip } => self.durability.on_checkpointed(tip),
@@ -134,6 +169,9 @@ impl Conduct {
         let now = turn.now;
         self.sync.on_tick(turn);
         self.streams.on_tick(turn);
+        self.sketches.on_tick(turn);
+        self.transactions.on_tick(turn);
+        turn.pool.tick(now);
         for peer in turn.peers.on_tick(now.mono, &mut self.rng, turn.out) {
             turn.hang_up(peer, Reason::PongTimeout { limit_ms: peers::PONG_MS });
         }
@@ -209,6 +247,7 @@ impl Conduct {
                 return Ok(());
             }
         }
+        self.transactions.on_connected(peer);
         warn_of_other_rules(turn, peer, &hello.activations);
         if direction == Direction::Outbound {
             turn.ask(peer, Asked::Peers, Message::GetPeers);
@@ -268,11 +307,11 @@ impl Conduct {
             known.height = known.height.max(position.height);
         }
         match block {
-            Announced::Whole(block) if turn.chain.has_body(&prev)? => {
-                // Its rules were checked above; refused it can only be as one too many of its height.
-                let first = turn.chain.store().records();
-                turn.chain.accept(turn.now.wall, vec![*block], false)?;
-                self.sync.brought(turn, peer, first);
+            Announced::Whole(block) if turn.chain.has_body(&prev)? => self.take_news(turn, peer, *block)?,
+            Announced::Sketch(_, sketch) if position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? => {
+                if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), &sketch) {
+                    self.take_news(turn, peer, block)?;
+                }
             }
             // Its body is fetched, with those of the headers below it.
             _ if position.work > turn.chain.tip().work => {
@@ -284,6 +323,15 @@ impl Conduct {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A new block, complete, whose header is right in its place.
+    fn take_news(&mut self, turn: &mut Turn, peer: PeerId, block: CheckedBlock) -> Result<(), StoreError> {
+        // Refused it can only be as one that we have, or as one too many of its height.
+        let first = turn.chain.store().records();
+        turn.chain.accept(turn.now.wall, vec![block], false)?;
+        self.sync.brought(turn, peer, first);
         Ok(())
     }
 
@@ -307,14 +355,34 @@ impl Conduct {
 
     // --- what follows from every event ---
 
-    /// Goes on towards the heaviest branch, for one turn's bytes.
+    /// Goes on towards the heaviest branch, for one turn's bytes, and the pool with it.
     fn walk(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        match turn.chain.advance()? {
-            Step::Still | Step::More => {}
+        let step = turn.chain.advance()?;
+        let passed = turn.chain.take_passed();
+        let catching_up = self.sync.is_catching_up(turn.now.mono);
+        for passed in &passed {
+            match passed {
+                Passed::Connected(block) => {
+                    if !catching_up {
+                        tell_confirmed(turn, block);
+                    }
+                    turn.pool.on_block_connected(block);
+                }
+                Passed::Undone(block) => turn.pool.on_block_undone(block),
+            }
+        }
+        match step {
+            Step::Still => self.settle(turn),
+            Step::More => {}
             Step::NewTip { undone } => {
                 self.durability.on_tip(*turn.chain.tip());
+                self.transactions.on_tip();
                 self.prune_due |= turn.chain.headers().has_outgrown(turn.chain.tip().work);
-                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono))?;
+                let block = passed.last().and_then(|passed| match passed {
+                    Passed::Connected(block) => Some(block),
+                    Passed::Undone(_) => None,
+                });
+                self.relay.on_tip(turn, block, undone, catching_up)?;
             }
             Step::Failed { id, record, reject } => {
                 turn.tell(Report::Refused { id, why: reject.to_string() });
@@ -325,6 +393,17 @@ impl Conduct {
             }
         }
         Ok(())
+    }
+
+    /// While the chain rests: what undone blocks held returns to the pool, then orphans whose parents have
+    /// come; a piece of that in each turn.
+    fn settle(&mut self, turn: &mut Turn) {
+        if turn.pool.is_settled() {
+            self.transactions.adopt(turn);
+        } else {
+            let params = Arc::clone(turn.chain.params());
+            turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
+        }
     }
 
     /// Forgets header-only branches that nobody here has; when room is short, also those that only slow
@@ -355,6 +434,8 @@ impl Conduct {
             lost.iter().filter_map(|peer| peer.target.as_ref()).for_each(|to| self.dialer.lost(turn.now.mono, to));
             self.sync.forget_gone(turn);
             self.streams.forget_gone(turn);
+            self.sketches.forget_gone(turn);
+            self.transactions.forget_gone(turn);
             self.prune_due |= lost.iter().any(|peer| peer.leaves().next().is_some());
         }
         self.prune_headers(turn);
@@ -365,9 +446,23 @@ impl Conduct {
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
-        let mines = room == Room::Enough && !catching_up && turn.chain.rests() && self.dialer.has_looked();
-        self.relay.pump_miner(turn, self.config.payout.as_ref().filter(|_| mines));
+        let is_calm = room == Room::Enough && !catching_up && turn.chain.rests();
+        self.transactions.pump(turn, is_calm);
+        let mines = is_calm && self.dialer.has_looked();
+        self.templates.pump(turn, self.config.payout.as_ref().filter(|_| mines));
+        if let Some(count) = self.generate.take() {
+            turn.out.push(Effect::Generate { count });
+        }
         Ok(())
+    }
+}
+
+/// Tells people of transactions that waited here and are in a block now.
+fn tell_confirmed(turn: &mut Turn, block: &CheckedBlock) {
+    let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
+    let ids: Vec<Hash> = ids.copied().collect();
+    if !ids.is_empty() {
+        turn.tell(Report::Confirmed { height: block.header().height, ids });
     }
 }
 

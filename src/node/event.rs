@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::blockchain::block::{Block, CheckedBlock, CheckedHeader};
+use crate::blockchain::block::{CheckedBlock, CheckedHeader};
+use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::ledger::Ledger;
+use crate::blockchain::reject::Reject;
+use crate::blockchain::template::Template;
 use crate::node::message::{Hello, Message, NewBlock, PeerAddress};
 use crate::node::reason::Reason;
 use crate::node::report::Report;
@@ -129,6 +133,71 @@ pub enum Event {
         /// What it told of it.
         block: Announced,
     },
+    /// The missing transfers of a new block, asked for.
+    BlockTxs {
+        /// Who.
+        peer: PeerId,
+        /// The block.
+        block: Hash,
+        /// Their signatures are verified.
+        transfers: Vec<CheckedTx>,
+    },
+    /// A peer does not have the block whose transfers we asked for.
+    BlockTxsMissing {
+        /// Who.
+        peer: PeerId,
+        /// The block.
+        block: Hash,
+    },
+    /// A peer has let transactions into its pool.
+    NewTx {
+        /// Who.
+        peer: PeerId,
+        /// Their ids.
+        ids: Vec<Hash>,
+    },
+    /// A peer wants transactions of our pool.
+    GetTxs {
+        /// Who.
+        peer: PeerId,
+        /// Their ids.
+        ids: Vec<Hash>,
+    },
+    /// Transactions that we asked for.
+    Txs {
+        /// Who.
+        peer: PeerId,
+        /// All that were asked for.
+        asked: Vec<Hash>,
+        /// Those that came: right in themselves, but for their signatures.
+        transactions: Vec<ReadTx>,
+    },
+    /// A peer wants to know what waits in our pool.
+    GetPool {
+        /// Who.
+        peer: PeerId,
+        /// Ids greater than this one.
+        after: Hash,
+    },
+    /// A page of what waits in a peer's pool, asked for.
+    Pool {
+        /// Who.
+        peer: PeerId,
+        /// The ids, ascending.
+        ids: Vec<Hash>,
+    },
+    /// A wallet hands in a transaction.
+    SubmitTx {
+        /// Who.
+        peer: PeerId,
+        /// Right in itself, but for its signatures.
+        transaction: Box<ReadTx>,
+    },
+    /// The signatures of an [`Effect::Verify`] are checked.
+    Verified {
+        /// For each, in the order given.
+        verdicts: Vec<Result<CheckedTx, Reject>>,
+    },
     /// A peer wants addresses.
     GetPeers {
         /// Who.
@@ -140,6 +209,11 @@ pub enum Event {
         peer: PeerId,
         /// Where nodes are said to listen.
         addresses: Vec<PeerAddress>,
+    },
+    /// Somebody wants so many blocks at once.
+    Generate {
+        /// How many.
+        count: u32,
     },
     /// A miner of ours found a block.
     Mined {
@@ -169,6 +243,14 @@ impl Event {
             | Self::Progress { peer }
             | Self::Missing { peer, .. }
             | Self::NewBlock { peer, .. }
+            | Self::BlockTxs { peer, .. }
+            | Self::BlockTxsMissing { peer, .. }
+            | Self::NewTx { peer, .. }
+            | Self::GetTxs { peer, .. }
+            | Self::Txs { peer, .. }
+            | Self::GetPool { peer, .. }
+            | Self::Pool { peer, .. }
+            | Self::SubmitTx { peer, .. }
             | Self::GetPeers { peer }
             | Self::Peers { peer, .. } => Some(*peer),
             Self::Tick
@@ -176,6 +258,8 @@ impl Event {
             | Self::Connected { .. }
             | Self::Closed { .. }
             | Self::DialFailed { .. }
+            | Self::Verified { .. }
+            | Self::Generate { .. }
             | Self::Mined { .. }
             | Self::Durable { .. }
             | Self::Checkpointed { .. } => None,
@@ -211,6 +295,12 @@ pub enum Asked {
     Blocks(Vec<Hash>),
     /// One `Peers`.
     Peers,
+    /// One `Txs` with some of these.
+    Txs(Vec<Hash>),
+    /// One `Pool`.
+    Pool,
+    /// One `BlockTxs` of this block with so many transfers, or a `Missing`.
+    BlockTxs(Hash, usize),
 }
 
 /// Something to be done.
@@ -238,6 +328,19 @@ pub enum Effect {
         peers: Vec<PeerId>,
         /// The news.
         block: Box<NewBlock>,
+    },
+    /// News of transactions for all of these; who has no room for it goes without.
+    BroadcastTx {
+        /// Who has not heard of them.
+        peers: Vec<PeerId>,
+        /// Their ids, as many as a message holds at the most.
+        ids: Vec<Hash>,
+    },
+    /// Check signatures, elsewhere; one `Verified` follows. There are never more of these open than
+    /// [`VERIFYING_MAX`](crate::node::transactions::VERIFYING_MAX).
+    Verify {
+        /// Whose.
+        transactions: Vec<ReadTx>,
     },
     /// End a connection; a `Closed` follows.
     HangUp {
@@ -280,7 +383,12 @@ pub enum Effect {
     /// There is something new to mine on, or nothing while we are behind.
     Mine {
         /// A block that lacks only time and nonce.
-        template: Option<Box<Block>>,
+        template: Option<Arc<Template>>,
+    },
+    /// So many blocks are wanted at once, on the template given last.
+    Generate {
+        /// How many.
+        count: u32,
     },
     /// Something that a person may want to know.
     Tell(Report),

@@ -6,7 +6,8 @@
 //!
 //! [`session`] is one connection without its socket and [`serve`] answers reads; both run on the
 //! peer's own threads. What they let through arrives here: [`peers`] knows who is connected,
-//! [`streams`] and [`sync`] catch up, [`relay`] spreads news, [`addresses`] and [`dialer`] find others,
+//! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks and [`transactions`] what
+//! waits for one, [`templates`] are for our miners, [`addresses`] and [`dialer`] find others,
 //! [`durability`] says what may be promised. `conduct` puts them together: what each event means, and what
 //! follows. Each part owns its fields; a [`turn::Turn`] lends them the rest.
 
@@ -40,6 +41,12 @@ pub mod sync;
 
 pub mod relay;
 
+pub mod sketches;
+
+pub mod transactions;
+
+pub mod templates;
+
 pub mod durability;
 
 mod conduct;
@@ -49,7 +56,8 @@ use std::sync::Arc;
 use conduct::Conduct;
 
 use crate::blockchain::chain::{Chain, Opening, Progress};
-use crate::blockchain::disk::Disk;
+use crate::blockchain::disk::{self, Disk};
+use crate::blockchain::mempool::{self, Mempool, Saved};
 use crate::blockchain::params::Params;
 use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{ReadHandle, StoreError, Syncer};
@@ -67,8 +75,11 @@ use crate::primitives::time::Now;
 pub struct NodeConfig {
     /// The network.
     pub params: Arc<Params>,
-    /// Drawn once per process: tells ourselves from others, and seeds the core's chance.
+    /// Drawn once per process, told to everybody: tells ourselves from others.
     pub nonce: u64,
+    /// Drawn once per process, told to nobody: the seed of the core's chance, and the key of tables that
+    /// strangers fill.
+    pub secret: [u8; 16],
     /// What others are told of the program.
     pub agent: String,
     /// Where others can dial us; 0 if they cannot.
@@ -107,6 +118,7 @@ impl NodeConfig {
 #[derive(Debug)]
 pub struct Node {
     chain: Chain,
+    pool: Mempool,
     peers: Peers,
     conduct: Conduct,
 }
@@ -124,8 +136,10 @@ impl Node {
             Some(record) => chain.store().meta(record)?.end(),
             None => 0,
         };
-        let conduct = Conduct::new(config, book, Durability::new(&chain, checkpointed));
-        Ok((Self { chain, peers: Peers::default(), conduct }, opening))
+        let pool = Mempool::new(config.secret);
+        let saved = saved_pool(&config.params, &**disk)?;
+        let conduct = Conduct::new(config, book, Durability::new(&chain, checkpointed), saved);
+        Ok((Self { chain, pool, peers: Peers::default(), conduct }, opening))
     }
 
     /// For threads that read the chain.
@@ -143,6 +157,11 @@ impl Node {
         &self.chain
     }
 
+    /// What waits for a block, to look at.
+    pub fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
     /// Who is connected, to look at.
     pub fn peers(&self) -> &Peers {
         &self.peers
@@ -150,7 +169,7 @@ impl Node {
 
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.
     pub fn has_more(&self) -> bool {
-        !self.chain.rests()
+        !self.chain.rests() || !self.pool.is_settled() || self.pool.orphans_ready()
     }
 
     /// Takes one event at one instant; says what should happen next.
@@ -164,16 +183,27 @@ impl Node {
             known.heard_at = now.mono;
         }
         let (mut out, mut lost) = (Vec::new(), Vec::new());
-        let Self { chain, peers, conduct } = self;
-        let mut turn = Turn { now, chain, peers, out: &mut out, lost: &mut lost };
+        let Self { chain, pool, peers, conduct } = self;
+        let mut turn = Turn { now, chain, pool, peers, out: &mut out, lost: &mut lost };
         conduct.turn(&mut turn, event)?;
         Ok(out)
     }
 
     /// The last effects: nothing that was promised is lost, and the next start is quick.
-    pub fn close(&mut self) -> Vec<Effect> {
+    pub fn close(&mut self, now: Now) -> Vec<Effect> {
         let mut out = Vec::new();
-        self.conduct.close(&mut self.chain, &mut out);
+        self.conduct.close(now, &mut self.chain, &self.pool, &mut out);
         out
     }
+}
+
+/// What waited when the node stopped the last time. A file that cannot be used costs what waited: wallets
+/// offer theirs again.
+fn saved_pool(params: &Params, disk: &dyn Disk) -> Result<Vec<Saved>, StoreError> {
+    let bytes = disk::read_small(disk, mempool::FILE, mempool::FILE_BYTES_MAX);
+    let Some(bytes) = bytes.map_err(StoreError::io("read", disk.path(mempool::FILE)))? else { return Ok(Vec::new()) };
+    Ok(mempool::read_file(params, &bytes).unwrap_or_else(|error| {
+        log::warn!("the transactions that waited are lost, because {} cannot be used: {error}", mempool::FILE);
+        Vec::new()
+    }))
 }

@@ -50,6 +50,8 @@ pub struct Peer {
     pub round_trip_ms: Option<u64>,
     /// Whether it has had our addresses already.
     pub had_addresses: bool,
+    /// How far it has read what waits in our pool.
+    pub pool_read_to: Option<Hash>,
     known: VecDeque<Hash>,
     leaves: VecDeque<Hash>,
     ping: Option<(u64, Mono)>,
@@ -185,6 +187,7 @@ impl Peers {
             heard_at: now,
             round_trip_ms: None,
             had_addresses: false,
+            pool_read_to: None,
             known: VecDeque::new(),
             leaves: VecDeque::new(),
             ping: None,

@@ -107,6 +107,26 @@ pub enum Reason {
         /// What was due.
         asked: Hash,
     },
+    /// A transaction that was not asked for.
+    #[error("transaction {found:.12}, which we did not ask for")]
+    WrongTransaction {
+        /// What came.
+        found: Hash,
+    },
+    /// Another number of a block's transfers than was asked for.
+    #[error("{count} transfers of a block instead of {asked}")]
+    WrongCount {
+        /// What came.
+        count: usize,
+        /// What was due.
+        asked: usize,
+    },
+    /// A transaction that could be in no block at all.
+    #[error("a transaction is rejected: {reject}")]
+    BadTransaction {
+        /// The rule.
+        reject: Reject,
+    },
     /// Headers that do not follow one another.
     #[error("headers that do not link")]
     Unlinked,
@@ -209,6 +229,9 @@ impl Reason {
             | Self::Malformed { .. }
             | Self::Unasked { .. }
             | Self::WrongBlock { .. }
+            | Self::WrongTransaction { .. }
+            | Self::WrongCount { .. }
+            | Self::BadTransaction { .. }
             | Self::Unlinked
             | Self::TooManyRequests { .. }
             | Self::BadCount { .. } => true,

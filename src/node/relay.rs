@@ -1,9 +1,12 @@
-//! Who should hear of a new block, once, and what our own miners work on.
+//! Who should hear of a new block, once.
+//!
+//! A block is announced by its sketch: header, coinbase, and six bytes for each transfer, for whoever hears
+//! of it is likely to have those (RULES 40). The sketch is made of what the walk has just connected and kept
+//! for newcomers; nothing is read back or hashed again.
 
-use crate::blockchain::block::Block;
-use crate::blockchain::payout::Payout;
+use crate::blockchain::block::{Block, COINBASE_BYTES, CheckedBlock, HEADER_BYTES};
 use crate::blockchain::storage::StoreError;
-use crate::blockchain::template::template;
+use crate::blockchain::transaction::{Coinbase, Transaction};
 use crate::node::event::{Effect, PeerId};
 use crate::node::message::{NewBlock, ShortIdKey};
 use crate::node::report::Report;
@@ -19,13 +22,19 @@ const TELL_MS: u64 = 200;
 #[derive(Debug, Default)]
 pub struct Relay {
     told_at: Option<Mono>,
-    /// The tip that miners build on; `None` while they rest. Whom they pay never changes.
-    mining: Option<Hash>,
+    /// The block that was announced last.
+    sketch: Option<(Hash, Box<NewBlock>)>,
 }
 
 impl Relay {
-    /// The chain has a new tip: people and peers hear of it.
-    pub fn on_tip(&mut self, turn: &mut Turn, undone: u64, catching_up: bool) -> Result<(), StoreError> {
+    /// The chain has a new tip, this block if it is at hand: people and peers hear of it.
+    pub fn on_tip(
+        &mut self,
+        turn: &mut Turn,
+        block: Option<&CheckedBlock>,
+        undone: u64,
+        catching_up: bool,
+    ) -> Result<(), StoreError> {
         let tip = *turn.chain.tip();
         let recently = self.told_at.is_some_and(|at| turn.now.mono.since(at) < TELL_MS);
         if !(catching_up && recently) {
@@ -39,42 +48,49 @@ impl Relay {
         }
         let unaware: Vec<PeerId> =
             turn.peers.iter().filter(|(_, peer)| !peer.knows(&tip.id)).map(|(id, _)| id).collect();
+        if let Some(block) = block.filter(|block| block.id() == tip.id && !unaware.is_empty()) {
+            self.sketch = Some((tip.id, Box::new(sketch_of(block))));
+        }
         self.announce(turn, &unaware)
     }
 
     /// Tells these peers of our tip.
-    pub fn announce(&self, turn: &mut Turn, peers: &[PeerId]) -> Result<(), StoreError> {
+    pub fn announce(&mut self, turn: &mut Turn, peers: &[PeerId]) -> Result<(), StoreError> {
         let tip = *turn.chain.tip();
         if peers.is_empty() || tip.header.height == 0 {
             return Ok(());
         }
-        let bytes = turn.chain.store().block(tip.record)?;
-        let block: Block = codec::decode(&bytes).expect("a block of the active chain was decoded before");
-        // Without a mempool nobody has the transfers: they are announced by their short ids all the same,
-        // and fetched with the block.
-        let key = ShortIdKey::of(&block.header);
-        let short_ids = block.transfers.iter().map(|transfer| key.short_id(&transfer.id())).collect();
-        let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::first_of(short_ids) };
+        let kept = self.sketch.take().filter(|(id, _)| *id == tip.id);
+        let sketch = if let Some((_, sketch)) = kept {
+            sketch
+        } else {
+            Box::new(sketch_of_bytes(&turn.chain.store().block(tip.record)?))
+        };
+        self.sketch = Some((tip.id, sketch.clone()));
         for peer in peers {
             if let Some(peer) = turn.peers.get_mut(*peer) {
                 peer.has(tip.id);
             }
         }
-        turn.out.push(Effect::BroadcastBlock { peers: peers.to_vec(), block: Box::new(news) });
+        turn.out.push(Effect::BroadcastBlock { peers: peers.to_vec(), block: sketch });
         Ok(())
     }
+}
 
-    /// Gives miners something new to work on when the tip has changed, or lets them rest.
-    pub fn pump_miner(&mut self, turn: &mut Turn, payout: Option<&Payout>) {
-        let wanted = payout.map(|_| turn.chain.tip().id);
-        if wanted == self.mining {
-            return;
-        }
-        if wanted.is_some() != self.mining.is_some() {
-            turn.tell(Report::Mining { begins: wanted.is_some() });
-        }
-        self.mining = wanted;
-        let template = payout.map(|to| Box::new(template(turn.chain.params(), turn.chain.tip_position(), to, &[])));
-        turn.out.push(Effect::Mine { template });
-    }
+/// The sketch of a block whose ids are known.
+fn sketch_of(block: &CheckedBlock) -> NewBlock {
+    let coinbase = &block.bytes()[HEADER_BYTES..HEADER_BYTES + COINBASE_BYTES];
+    let coinbase: Coinbase = codec::decode(coinbase).expect("a checked block was decoded before");
+    let key = ShortIdKey::of(block.header());
+    let short_ids = block.transactions().iter().skip(1).map(|id| key.short_id(id)).collect();
+    NewBlock { header: *block.header(), coinbase, short_ids: List::first_of(short_ids) }
+}
+
+/// The sketch of a block of the active chain.
+fn sketch_of_bytes(bytes: &[u8]) -> NewBlock {
+    let Block { header, coinbase, transfers } =
+        codec::decode(bytes).expect("a block of the active chain was decoded before");
+    let key = ShortIdKey::of(&header);
+    let short_ids = transfers.iter().map(Transaction::id).map(|id| key.short_id(&id)).collect();
+    NewBlock { header, coinbase, short_ids: List::first_of(short_ids) }
 }

@@ -7,6 +7,9 @@ use crate::node::event::{Direction, PeerId, Target};
 use crate::node::reason::Reason;
 use crate::primitives::hash::Hash;
 
+/// Ids that one line shows.
+const IDS_SHOWN: usize = 4;
+
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -31,6 +34,24 @@ pub enum Report {
         peers: usize,
         /// Blocks of the old branch that were undone.
         undone: u64,
+    },
+    /// A transaction has entered the pool.
+    Waits {
+        /// Its id.
+        id: Hash,
+        /// What it pays, in units.
+        fee: u64,
+        /// Its size.
+        size_bytes: usize,
+        /// How many wait now.
+        waiting: usize,
+    },
+    /// Transactions that waited here are in a block.
+    Confirmed {
+        /// The block's height.
+        height: u64,
+        /// Their ids.
+        ids: Vec<Hash>,
     },
     /// Blocks up to here survive a power cut.
     Durable {
@@ -141,6 +162,19 @@ impl fmt::Display for Report {
             Self::Tip { height, hash, peers, undone: 0 } => write!(f, "tip height={height} hash={hash} peers={peers}"),
             Self::Tip { height, hash, peers, undone } => {
                 write!(f, "tip height={height} hash={hash} peers={peers} (reorganised: {undone} blocks undone)")
+            }
+            Self::Waits { id, fee, size_bytes, waiting } => {
+                write!(f, "transaction {id} waits: fee {fee} for {size_bytes} bytes (waiting={waiting})")
+            }
+            Self::Confirmed { height, ids } => {
+                write!(f, "block at height={height} confirms")?;
+                for id in ids.iter().take(IDS_SHOWN) {
+                    write!(f, " {id:.16}")?;
+                }
+                match ids.len().saturating_sub(IDS_SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more transactions that waited here"),
+                }
             }
             Self::Durable { height, hash } => write!(f, "durable height={height} hash={hash}"),
             Self::Mined { height, hash } => write!(f, "mined height={height} hash={hash}, durable"),

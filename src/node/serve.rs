@@ -5,9 +5,10 @@
 //! changes nothing. Only blocks that were connected once are served: those of the active chain and of
 //! branches that it has left, never one that nobody has checked against a ledger.
 
+use crate::blockchain::block::Block;
 use crate::blockchain::storage::{ReadHandle, RecordNo, StoreError};
 use crate::node::message::{HEADERS_MAX, Message};
-use crate::primitives::codec::List;
+use crate::primitives::codec::{self, List};
 use crate::primitives::hash::Hash;
 
 /// Bytes that a run is read and written by; a larger block goes alone. Small enough that allocators keep
@@ -28,6 +29,13 @@ pub enum Request {
         last: Hash,
         /// How many, 1 to 2,000.
         count: u16,
+    },
+    /// Some transfers of a block.
+    BlockTxs {
+        /// The block.
+        block: Hash,
+        /// Their places, from 0.
+        places: Vec<u16>,
     },
 }
 
@@ -68,6 +76,27 @@ impl Server {
             headers.extend(self.reader.metas(row[0], row.len())?.into_iter().map(|meta| meta.header));
         }
         Ok(Message::Headers(List::first_of(headers)).to_frame())
+    }
+
+    /// The frame of a `BlockTxs`; of a `Missing` if the block, or a place in it, is not to be had here.
+    pub fn transfers(&self, block: Hash, places: &[u16]) -> Result<Vec<u8>, StoreError> {
+        // Each place once, or a short question could ask for the largest transfer a thousand times.
+        let picked = if places.is_sorted_by(|a, b| a < b) { self.pick(block, places)? } else { None };
+        let answer = match picked {
+            Some(transfers) => Message::BlockTxs { block, transfers },
+            None => Message::Missing(block),
+        };
+        Ok(answer.to_frame())
+    }
+
+    fn pick(&self, block: Hash, places: &[u16]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let Some(meta) = self.reader.find_meta(&block)?.filter(|meta| self.reader.is_served(meta.record)) else {
+            return Ok(None);
+        };
+        let bytes = self.reader.block(meta.record)?;
+        let block: Block = codec::decode(&bytes).expect("a block that was connected was decoded before");
+        let transfer = |&place: &u16| block.transfers.get(usize::from(place)).map(codec::encode);
+        Ok(places.iter().map(transfer).collect())
     }
 
     /// The run of `count` blocks that ends in `last`; `None` if it is not to be had here.

@@ -12,13 +12,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::blockchain::block::{Block, CheckedHeader, Header, ReadBlock};
+use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::params::Params;
+use crate::blockchain::reject::Reject;
+use crate::blockchain::transaction::TRANSACTION_BYTES_MIN;
 use crate::node::event::{Announced, Asked, Direction, Event, PeerId};
 use crate::node::frame::{FrameBuffer, Front};
 use crate::node::message::{BLOCKS_MAX, Hello, Kind, Message, NewBlock, PROTOCOL_GREATEST, PROTOCOL_LEAST, shown};
 use crate::node::reason::Reason;
 use crate::node::serve::Request;
-use crate::primitives::codec::List;
+use crate::primitives::codec::{self, CodecError, List};
 use crate::primitives::frame::FrameHeader;
 use crate::primitives::hash::Hash;
 use crate::primitives::keys::Verifier;
@@ -102,6 +105,9 @@ pub struct Session {
     headers_asked: u32,
     peers_asked: u32,
     blocks_asked: VecDeque<VecDeque<Hash>>,
+    txs_asked: VecDeque<Vec<Hash>>,
+    block_txs_asked: VecDeque<(Hash, usize)>,
+    pools_asked: u32,
 }
 
 impl Session {
@@ -118,6 +124,9 @@ impl Session {
             headers_asked: 0,
             peers_asked: 0,
             blocks_asked: VecDeque::new(),
+            txs_asked: VecDeque::new(),
+            block_txs_asked: VecDeque::new(),
+            pools_asked: 0,
         }
     }
 
@@ -136,15 +145,16 @@ impl Session {
         self.buffer.filled(count);
     }
 
-    /// Bytes that the next output is made of, if that will be headers, blocks or news of a block: what
-    /// decoding it takes is a multiple of these. 0 for everything else, and while the front is incomplete.
+    /// Bytes that the next output is made of, if that may be large: what decoding it takes is a multiple of
+    /// these. 0 for everything else, and while the front is incomplete.
     pub fn bulk_bytes(&self) -> usize {
         let Some(header) = self.buffer.whole() else { return 0 };
         match Kind::from_number(header.kind) {
             Some(kind) if self.may_come(kind).is_err() => 0,
             Some(Kind::Blocks) => self.buffer.held_bytes().min(BATCH_BYTES.max(header.length as usize)),
-            Some(Kind::Headers | Kind::NewBlock) => header.length as usize,
-            _ => 0,
+            // It goes to the writer, and small as it is.
+            Some(Kind::GetBlockTxs) | None => 0,
+            Some(_) => header.length as usize,
         }
     }
 
@@ -159,6 +169,9 @@ impl Session {
             Asked::Headers => self.headers_asked += 1,
             Asked::Peers => self.peers_asked += 1,
             Asked::Blocks(ids) => self.blocks_asked.push_back(ids.into()),
+            Asked::Txs(ids) => self.txs_asked.push_back(ids),
+            Asked::BlockTxs(block, count) => self.block_txs_asked.push_back((block, count)),
+            Asked::Pool => self.pools_asked += 1,
         }
     }
 
@@ -207,8 +220,11 @@ impl Session {
             };
             self.partial = None;
             self.may_come(kind)?;
-            if kind == Kind::Blocks {
-                return self.blocks().map(Some);
+            match kind {
+                Kind::Blocks => return self.blocks().map(Some),
+                Kind::Txs => return self.transactions(&header).map(Some),
+                Kind::BlockTxs => return self.block_transfers(&header).map(Some),
+                _ => {}
             }
             let message = Message::from_payload(kind, self.buffer.payload(&header));
             let message = message.map_err(|error| Reason::Malformed { kind, error })?;
@@ -249,7 +265,13 @@ impl Session {
         let asked = match kind {
             Kind::Headers => self.headers_asked > 0,
             Kind::Peers => self.peers_asked > 0,
-            Kind::Blocks | Kind::Missing => !self.blocks_asked.is_empty(),
+            Kind::Blocks => !self.blocks_asked.is_empty(),
+            Kind::Missing => !self.blocks_asked.is_empty() || !self.block_txs_asked.is_empty(),
+            Kind::Txs => !self.txs_asked.is_empty(),
+            Kind::BlockTxs => !self.block_txs_asked.is_empty(),
+            Kind::Pool => self.pools_asked > 0,
+            // Only a wallet submits, and a wallet is not what a node connects to.
+            Kind::Verdict => false,
             _ => true,
         };
         if asked { Ok(()) } else { Err(Reason::Unasked { kind }) }
@@ -272,14 +294,7 @@ impl Session {
                 self.headers_asked -= 1;
                 Output::Event(Event::Headers { peer, headers: check_headers(headers.into_vec())? })
             }
-            Message::Missing(last) => {
-                // Instead of a run, not in the middle of one: answers come in the order of the questions.
-                let asked = self.blocks_asked.pop_front();
-                if asked.and_then(|ids| ids.back().copied()) != Some(last) {
-                    return Err(Reason::Unasked { kind: Kind::Missing });
-                }
-                Output::Event(Event::Missing { peer, last })
-            }
+            Message::Missing(last) => Output::Event(self.missing(last)?),
             Message::NewBlock(block) => Output::Event(Event::NewBlock { peer, block: announced(&self.config, block)? }),
             Message::GetPeers => Output::Event(Event::GetPeers { peer }),
             Message::Peers(addresses) => {
@@ -287,8 +302,24 @@ impl Session {
                 Output::Event(Event::Peers { peer, addresses: addresses.into_vec() })
             }
             Message::Bye(text) => return Err(Reason::Bye(shown(&text))),
-            // Transactions are not spoken of yet.
-            other => return Err(Reason::OutOfPlace { kind: other.kind() }),
+            Message::GetBlockTxs { block, places } => {
+                Output::Serve(Request::BlockTxs { block, places: places.into_vec() })
+            }
+            Message::NewTx(ids) => Output::Event(Event::NewTx { peer, ids: ids.into_vec() }),
+            Message::GetTxs(ids) => Output::Event(Event::GetTxs { peer, ids: ids.into_vec() }),
+            Message::GetPool(after) => Output::Event(Event::GetPool { peer, after }),
+            Message::Pool(ids) => {
+                self.pools_asked -= 1;
+                Output::Event(Event::Pool { peer, ids: ids.into_vec() })
+            }
+            Message::SubmitTx(bytes) => {
+                let transaction = ReadTx::read(&self.config.params, &bytes);
+                Output::Event(Event::SubmitTx { peer, transaction: Box::new(transaction.map_err(bad_transaction)?) })
+            }
+            // These three are read where they lie, and nobody is let through with the fourth.
+            Message::Txs(_) | Message::BlockTxs { .. } | Message::Verdict { .. } => {
+                return Err(Reason::OutOfPlace { kind: message.kind() });
+            }
         })
     }
 
@@ -343,6 +374,54 @@ impl Session {
         Ok(Output::Event(Event::Blocks { peer: self.peer, blocks }))
     }
 
+    /// A block, or a run of them, is not to be had there.
+    fn missing(&mut self, last: Hash) -> Result<Event, Reason> {
+        let peer = self.peer;
+        if self.block_txs_asked.front().is_some_and(|(block, _)| *block == last) {
+            self.block_txs_asked.pop_front();
+            return Ok(Event::BlockTxsMissing { peer, block: last });
+        }
+        // Instead of a run, not in the middle of one: answers come in the order of the questions.
+        let asked = self.blocks_asked.pop_front();
+        if asked.and_then(|ids| ids.back().copied()) != Some(last) {
+            return Err(Reason::Unasked { kind: Kind::Missing });
+        }
+        Ok(Event::Missing { peer, last })
+    }
+
+    /// Transactions that were asked for, right in themselves. Their signatures wait until the owner has
+    /// matched them with the ledger: invented coins must not buy verification (RULES 31).
+    fn transactions(&mut self, header: &FrameHeader) -> Result<Output, Reason> {
+        let asked = self.txs_asked.pop_front().unwrap_or_default();
+        let transactions = read_all(&self.config.params, self.buffer.payload(header), Kind::Txs)?;
+        self.buffer.pass(header);
+        // In the order of the question, so one look at each id is enough.
+        let mut due = asked.iter();
+        if let Some(other) = transactions.iter().find(|tx| !due.any(|id| *id == tx.id())) {
+            return Err(Reason::WrongTransaction { found: other.id() });
+        }
+        Ok(Output::Event(Event::Txs { peer: self.peer, asked, transactions }))
+    }
+
+    /// Transfers of a block that were asked for. There is work in their block, so they are verified here.
+    fn block_transfers(&mut self, header: &FrameHeader) -> Result<Output, Reason> {
+        let (asked, count) = self.block_txs_asked.pop_front().unwrap_or_default();
+        let payload = self.buffer.payload(header);
+        let malformed = |error| Reason::Malformed { kind: Kind::BlockTxs, error };
+        let (block, rest) = codec::decode_prefix::<Hash>(payload).map_err(malformed)?;
+        if block != asked {
+            return Err(Reason::WrongBlock { found: block, asked });
+        }
+        let read = read_all(&self.config.params, rest, Kind::BlockTxs)?;
+        self.buffer.pass(header);
+        if read.len() != count {
+            return Err(Reason::WrongCount { count: read.len(), asked: count });
+        }
+        let verdicts = ReadTx::verified_all(read, &self.config.verifier);
+        let transfers = verdicts.into_iter().collect::<Result<Vec<CheckedTx>, Reject>>().map_err(bad_transaction)?;
+        Ok(Output::Event(Event::BlockTxs { peer: self.peer, block, transfers }))
+    }
+
     fn next_asked(&mut self) -> Option<Hash> {
         let run = self.blocks_asked.front_mut()?;
         let asked = run.pop_front();
@@ -363,6 +442,26 @@ fn check_headers(headers: Vec<Header>) -> Result<Vec<CheckedHeader>, Reason> {
         checked.push(CheckedHeader::check(header).map_err(|reject| Reason::Rejected { id: header.id(), reject })?);
     }
     Ok(checked)
+}
+
+/// Reads a list of transactions where it lies.
+fn read_all(params: &Params, payload: &[u8], kind: Kind) -> Result<Vec<ReadTx>, Reason> {
+    let malformed = |error| Reason::Malformed { kind, error };
+    let (count, mut rest) = codec::decode_prefix::<u16>(payload).map_err(malformed)?;
+    let mut transactions = Vec::with_capacity(usize::from(count).min(rest.len() / TRANSACTION_BYTES_MIN));
+    for _ in 0..count {
+        let (read, after) = ReadTx::read_prefix(params, rest).map_err(bad_transaction)?;
+        transactions.push(read);
+        rest = after;
+    }
+    match rest.len() {
+        0 => Ok(transactions),
+        extra => Err(malformed(CodecError::Trailing { extra })),
+    }
+}
+
+fn bad_transaction(reject: Reject) -> Reason {
+    Reason::BadTransaction { reject }
 }
 
 /// Checks what can be checked of an announcement; one without transfers is a whole block already.

@@ -1,6 +1,7 @@
 //! One turn of the core: what every part of it may use while an event is handled.
 
 use crate::blockchain::chain::Chain;
+use crate::blockchain::mempool::Mempool;
 use crate::node::event::{Asked, Effect, PeerId};
 use crate::node::message::Message;
 use crate::node::peers::{Peer, Peers};
@@ -15,6 +16,8 @@ pub struct Turn<'a> {
     pub now: Now,
     /// Blocks and ledger.
     pub chain: &'a mut Chain,
+    /// What waits for a block.
+    pub pool: &'a mut Mempool,
     /// Who is connected.
     pub peers: &'a mut Peers,
     /// What shall be done.

@@ -6,7 +6,8 @@ use crate::blockchain::storage::BlockMeta;
 use crate::node::event::Event;
 
 /// Messages that wait for the owner: it takes them first, so this is for the length of one turn.
-/// 64 × 200 B, and a found block of 1 MiB from each mining thread at the most.
+/// 64 × 200 B, a found block of 1 MiB from each mining thread at the most, and what was verified, which
+/// has a bound of its own.
 pub(crate) const CONTROL_MAX: usize = 64;
 
 /// For the owner.
@@ -14,15 +15,10 @@ pub(crate) const CONTROL_MAX: usize = 64;
 pub enum Control {
     /// End.
     Stop,
-    /// The disk thread is done with something, or a miner has found a block.
+    /// The disk or the verify thread is done with something, a miner has found a block, somebody wants one.
     Event(Event),
     /// The disk thread has failed, which is the end; it keeps the reason.
     DiskFailed,
-    /// Mine so many blocks now, whatever the pace.
-    Generate {
-        /// How many.
-        count: u32,
-    },
     /// A question.
     Ask(Ask),
 }

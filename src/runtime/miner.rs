@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
-use crate::blockchain::block::{Block, CheckedBlock, Header, ReadBlock};
+use crate::blockchain::block::{CheckedBlock, Header};
 use crate::blockchain::mining::Miner;
 use crate::blockchain::params::{Params, TIME_STEP_MIN_MS};
+use crate::blockchain::template::Template;
 use crate::node::event::Event;
-use crate::primitives::keys::Verifier;
 use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::Control;
@@ -37,8 +37,6 @@ const RETRY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct MinerConfig {
     pub(crate) params: Arc<Params>,
-    /// For the checks that every block passes, our own too.
-    pub(crate) verifier: Verifier,
     /// At least one.
     pub(crate) threads: usize,
     /// Whether to mine at all times, or only what `generate` asks for.
@@ -48,7 +46,7 @@ pub(crate) struct MinerConfig {
 
 #[derive(Debug, Default)]
 struct Desk {
-    template: Option<Block>,
+    template: Option<Arc<Template>>,
     /// Blocks that are to be found at once.
     owed: u32,
     /// When a block for this template was found.
@@ -80,7 +78,7 @@ pub(crate) struct MinerDesk(Arc<Shared>);
 
 impl MinerDesk {
     /// Something new to mine on; `None` for a pause. Its time is the least that is allowed.
-    pub(crate) fn publish(&self, template: Option<Block>) {
+    pub(crate) fn publish(&self, template: Option<Arc<Template>>) {
         self.0.change(|desk| (desk.template, desk.found) = (template, None));
     }
 
@@ -123,7 +121,7 @@ impl Drop for MinerThreads {
 
 /// Something to search, as of an epoch.
 struct Task {
-    template: Block,
+    template: Arc<Template>,
     epoch: u64,
 }
 
@@ -138,7 +136,7 @@ impl Search {
     fn run(&self) -> &'static str {
         while let Some(task) = self.next() {
             if let Some(header) = self.search(&task)
-                && let Some(block) = self.claim(task, header)
+                && let Some(block) = self.claim(&task, header)
                 && self.control.send(Control::Event(Event::Mined { block: Box::new(block) })).is_err()
             {
                 return "the owner has ended";
@@ -175,8 +173,8 @@ impl Search {
             return None;
         }
         let spec = self.config.params.spec();
-        let parent_time = template.header.time - TIME_STEP_MIN_MS;
-        let not_before = if spec.retarget || desk.owed > 0 || template.header.height == 1 {
+        let parent_time = template.header().time - TIME_STEP_MIN_MS;
+        let not_before = if spec.retarget || desk.owed > 0 || template.header().height == 1 {
             parent_time.saturating_sub(spec.future_limit_ms)
         } else {
             parent_time + spec.block_time_ms
@@ -186,14 +184,14 @@ impl Search {
 
     /// Searches until something is found or the task is stale.
     fn search(&self, task: &Task) -> Option<Header> {
-        let mut miner = Miner::new(task.template.header);
+        let mut miner = Miner::new(*task.template.header());
         let mut stamped = None;
         let mut nonce = self.first_nonce;
         while self.shared.epoch.load(Ordering::Acquire) == task.epoch {
             let now = self.config.clock.now();
             if stamped.is_none_or(|stamped| now.mono.since(stamped) >= STAMP_MS) {
                 stamped = Some(now.mono);
-                miner.stamp(now.wall.0.max(task.template.header.time));
+                miner.stamp(now.wall.0.max(task.template.header().time));
             }
             if let Some(found) = miner.search(nonce, CHUNK) {
                 return Some(found);
@@ -204,10 +202,8 @@ impl Search {
     }
 
     /// Makes the found header a block, if nobody was faster and nothing has changed.
-    fn claim(&self, task: Task, header: Header) -> Option<CheckedBlock> {
-        let block = Block { header, ..task.template };
-        let read = ReadBlock::read(&self.config.params, block.to_bytes());
-        let checked = read.and_then(|read| read.verified(&self.config.verifier));
+    fn claim(&self, task: &Task, header: Header) -> Option<CheckedBlock> {
+        let checked = task.template.found(&self.config.params, header);
         let mut desk = self.shared.desk.lock();
         if self.shared.epoch.load(Ordering::Acquire) != task.epoch {
             return None;
@@ -235,18 +231,16 @@ mod tests {
 
     use super::*;
     use crate::blockchain::position::Position;
-    use crate::blockchain::template::template;
     use crate::primitives::keys::Key;
 
     fn config(params: Params, always: bool) -> MinerConfig {
-        let verifier = Verifier::new([7; 32], None);
-        MinerConfig { params: Arc::new(params), verifier, threads: 2, always, clock: Clock::start() }
+        MinerConfig { params: Arc::new(params), threads: 2, always, clock: Clock::start() }
     }
 
     /// On a parent with this time, at height 1 or later.
-    fn template_on(params: &Params, time: u64, height: u64) -> Block {
+    fn template_on(params: &Params, time: u64, height: u64) -> Arc<Template> {
         let parent = Position { height, time, ..Position::genesis(params) };
-        template(params, &parent, &Key([3; 32]).into(), &[])
+        Arc::new(Template::new(params, &parent, &Key([3; 32]).into(), &[]))
     }
 
     fn search(config: MinerConfig) -> Search {

@@ -1,13 +1,13 @@
 //! The threads: every one of them, its start and its end, on one page.
 //!
 //! Start, in this order: bind the port (so that a port in use touches nothing else), take the
-//! directory, open the chain ([`Opened`]), then `disk`, `mine-N`, `listen`, `owner`; peers' threads come
+//! directory, open the chain ([`Opened`]), then `disk`, `verify`, `mine-N`, `listen`, `owner`; peers' threads come
 //! and go. Each handle ends its threads when it is dropped, so a start that fails half way leaves none.
 //!
 //! Stop, in this order, whatever peers do within five seconds: tell the owner, which does its last
 //! writes, ends every socket and drops every channel; wake the listener and join it and all peers'
-//! threads (but look-ups of names, which nobody can end); join the miners; join the disk, which finishes
-//! what the owner left; join the pool that checks signatures.
+//! threads (but look-ups of names, which nobody can end); join the miners and `verify`; join the disk, which
+//! finishes what the owner left; join the pool that checks signatures.
 //!
 //! A panic in a peer's thread ends that peer. One in the owner or the disk thread ends the node, with
 //! an error.
@@ -17,6 +17,8 @@ pub mod control;
 pub(crate) mod owner;
 
 pub(crate) mod disk;
+
+pub(crate) mod verify;
 
 pub(crate) mod miner;
 
@@ -36,7 +38,7 @@ use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{BlockMeta, ReadHandle, StoreError};
 use crate::network::limits::{self, INBOUND_MAX, OUTBOUND_MAX, inbox_capacity};
 use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
-use crate::node::event::Target;
+use crate::node::event::{Event, Target};
 use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
 use crate::primitives::chatter::Chatter;
@@ -47,6 +49,7 @@ use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
 use crate::runtime::disk::DiskThread;
 use crate::runtime::miner::{MinerConfig, MinerDesk, MinerThreads};
 use crate::runtime::owner::{LINES_PER_MINUTE, Ports, Queue, TICK};
+use crate::runtime::verify::VerifyThread;
 
 /// What a daemon is told.
 #[derive(Clone, Debug)]
@@ -212,7 +215,9 @@ impl Opened {
         let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
         let disk = DiskThread::start(disk, node.syncer(), node.chain().store().identity(), control.clone());
         let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
-        let (miners, miner) = start_miners(&config, &pool.verifier(), clock, &control)?;
+        let (verify, verify_desk) =
+            VerifyThread::start(pool.verifier(), control.clone()).map_err(start_error("verifying thread"))?;
+        let (miners, miner) = start_miners(&config, clock, &control)?;
         let peers = network.start().map_err(start_error("listening thread"))?;
         let ports = Ports {
             control: controls,
@@ -220,6 +225,7 @@ impl Opened {
             ticks: tick(TICK),
             network,
             disk: disk_desk,
+            verify: verify_desk,
             miner,
             clock,
             queue: Queue::default(),
@@ -228,7 +234,7 @@ impl Opened {
         tell_of_start(&config, address);
         let owner = Owner::start(node, ports, control)?;
         let can_mine = config.payout.is_some();
-        Ok(Daemon { reader, opening, address, can_mine, asked_to_stop, owner, peers, miners, disk, pool })
+        Ok(Daemon { reader, opening, address, can_mine, asked_to_stop, owner, peers, miners, verify, disk, pool })
     }
 }
 
@@ -245,6 +251,7 @@ pub struct Daemon {
     owner: Owner,
     peers: P2PThreads,
     miners: Option<MinerThreads>,
+    verify: VerifyThread,
     disk: DiskThread,
     pool: Pool,
 }
@@ -295,7 +302,7 @@ impl Daemon {
     /// Mines so many blocks now, one after the other, whatever the pace. False if nobody is known whom
     /// they could pay, or the node has ended.
     pub fn generate(&self, count: u32) -> bool {
-        self.can_mine && self.owner.control.send(Control::Generate { count }).is_ok()
+        self.can_mine && self.owner.control.send(Control::Event(Event::Generate { count })).is_ok()
     }
 
     /// For whoever may want it to stop.
@@ -324,6 +331,7 @@ impl Daemon {
         drop(self.owner);
         self.peers.stop();
         drop(self.miners);
+        drop(self.verify);
         let disk = self.disk.join();
         drop(self.pool);
         log::info!("stopped at height {}", self.reader.tip().header.height);
@@ -343,7 +351,10 @@ fn tell_of_start(config: &Config, address: SocketAddr) {
 }
 
 fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, DaemonError> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
     Ok(NodeConfig {
+        secret,
         params: Arc::clone(&config.params),
         nonce: getrandom::u64().map_err(DaemonError::Random)?,
         agent: concat!("spindle/", env!("CARGO_PKG_VERSION")).into(),
@@ -358,7 +369,6 @@ fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, Daemo
 /// Miners, if it is known whom a block would pay.
 fn start_miners(
     config: &Config,
-    verifier: &Verifier,
     clock: Clock,
     control: &Sender<Control>,
 ) -> Result<(Option<MinerThreads>, Option<MinerDesk>), DaemonError> {
@@ -367,7 +377,6 @@ fn start_miners(
     }
     let miner = MinerConfig {
         params: Arc::clone(&config.params),
-        verifier: verifier.clone(),
         threads: config.mining_threads.max(1),
         always: config.mining_threads > 0,
         clock,

@@ -19,6 +19,7 @@ use crate::primitives::time::Clock;
 use crate::runtime::control::{Ask, Control, Status};
 use crate::runtime::disk::DiskDesk;
 use crate::runtime::miner::MinerDesk;
+use crate::runtime::verify::VerifyDesk;
 
 /// How often the node is told that time has passed.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -34,6 +35,7 @@ pub(crate) struct Ports {
     pub(crate) ticks: Receiver<Instant>,
     pub(crate) network: P2PNode,
     pub(crate) disk: DiskDesk,
+    pub(crate) verify: VerifyDesk,
     /// `None`: nobody mines here.
     pub(crate) miner: Option<MinerDesk>,
     pub(crate) clock: Clock,
@@ -106,7 +108,6 @@ impl Queue {
 /// What to do next.
 enum Next {
     Event(Event),
-    Generate(u32),
     Answer(Ask),
     Stop,
 }
@@ -116,10 +117,6 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
     loop {
         let event = match ports.next(node.has_more()) {
             Next::Event(event) => event,
-            Next::Generate(count) => {
-                ports.generate(count);
-                continue;
-            }
             Next::Answer(ask) => {
                 answer(&node, ask);
                 continue;
@@ -131,7 +128,7 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
         }
         ports.network.handled();
     }
-    for effect in node.close() {
+    for effect in node.close(ports.clock.now()) {
         ports.perform(effect);
     }
     ports.network.close();
@@ -169,6 +166,8 @@ impl Ports {
             Effect::Send { peer, message } => self.network.send(peer, &message),
             Effect::Ask { peer, asked, message } => self.network.ask(peer, asked, &message),
             Effect::BroadcastBlock { peers, block } => self.network.broadcast_block(&peers, &block),
+            Effect::BroadcastTx { peers, ids } => self.network.broadcast_tx(&peers, ids),
+            Effect::Verify { transactions } => self.verify.verify(transactions),
             Effect::HangUp { peer, reason } => self.network.hang_up(peer, reason),
             Effect::Dial { target } => self.network.dial(target),
             Effect::Refuse { ip, until } => self.network.refuse(ip, until),
@@ -177,9 +176,10 @@ impl Ports {
             Effect::Save { file, bytes } => self.disk.save(file, bytes),
             Effect::Mine { template } => {
                 if let Some(miner) = &self.miner {
-                    miner.publish(template.map(|template| *template));
+                    miner.publish(template);
                 }
             }
+            Effect::Generate { count } => self.generate(count),
             Effect::Tell(report) => self.tell(&report),
         }
     }
@@ -214,7 +214,6 @@ fn next_of(control: Control) -> Next {
         // The reason waits where the thread is joined.
         Control::Stop | Control::DiskFailed => Next::Stop,
         Control::Event(event) => Next::Event(event),
-        Control::Generate { count } => Next::Generate(count),
         Control::Ask(ask) => Next::Answer(ask),
     }
 }

@@ -9,7 +9,7 @@ use spindle::blockchain::disk::Disk;
 use spindle::blockchain::os::DataDir;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::position::Position;
-use spindle::blockchain::template::template;
+use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
 use spindle::primitives::codec::List;
 use spindle::primitives::hash::Hash;
@@ -26,7 +26,7 @@ pub(crate) fn add_large_blocks(data: &Path, params: &Arc<Params>, blocks: usize)
     let maturity = params.spec().maturity;
     let mut coins = Vec::new();
     for _ in 0..TRANSFERS as u64 + maturity {
-        let block = template(params, chain.tip_position(), &super::secret(0).public().into(), &[]);
+        let block = Template::new(params, chain.tip_position(), &super::secret(0).public().into(), &[]).to_block();
         let (outpoint, made) = (Outpoint { transaction: block.coinbase.id(), index: 0 }, block.coinbase.output);
         let matures_at = block.header.height + maturity;
         coins.push(Input { outpoint, amount: made.amount, key: made.key, matures_at });
@@ -34,7 +34,7 @@ pub(crate) fn add_large_blocks(data: &Path, params: &Arc<Params>, blocks: usize)
     }
     coins.truncate(TRANSFERS);
     for _ in 0..blocks {
-        let mut block = template(params, chain.tip_position(), &super::secret(0).public().into(), &[]);
+        let mut block = Template::new(params, chain.tip_position(), &super::secret(0).public().into(), &[]).to_block();
         let transfers: Vec<Transaction> = coins.iter().map(|coin| split(params, *coin)).collect();
         coins = transfers.iter().map(largest).collect();
         block.transfers = List::first_of(transfers);
@@ -73,7 +73,7 @@ pub(crate) fn headers(params: &Params, count: usize) -> Vec<Header> {
     let mut parent = Position::genesis(params);
     let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
-        let header = template(params, &parent, &Key([0xbb; 32]).into(), &[]).header;
+        let header = Template::new(params, &parent, &Key([0xbb; 32]).into(), &[]).to_block().header;
         let checked = CheckedHeader::check(header).expect("any hash does");
         parent = parent.child(params, &checked, Wall(u64::MAX)).expect("right in its place");
         headers.push(header);

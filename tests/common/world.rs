@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use spindle::blockchain::block::{Block, CheckedBlock, ReadBlock};
+use spindle::blockchain::checked_tx::ReadTx;
 use spindle::blockchain::disk::{self, Disk};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::checkpoint;
-use spindle::blockchain::template::template;
+use spindle::blockchain::template::Template;
+use spindle::blockchain::transaction::Transaction;
 use spindle::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
-use spindle::node::message::{Message, NewBlock};
+use spindle::node::message::{Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::node::serve::{Request, Server};
@@ -38,7 +40,7 @@ pub(crate) struct Member {
     pub(crate) disk: MemoryDisk,
     pub(crate) told: Vec<Report>,
     /// Effects that no part of the world has to carry out, as they came.
-    pub(crate) template: Option<Box<Block>>,
+    pub(crate) template: Option<Arc<Template>>,
     next_peer: u64,
 }
 
@@ -92,12 +94,13 @@ impl World {
         NodeConfig {
             params: Arc::clone(&self.params),
             nonce: 1_000 + who as u64,
+            secret: [u8::try_from(who).expect("few nodes"); 16],
             agent: format!("node-{who}"),
             listen_port: 9000,
             connect: Vec::new(),
             seeds: false,
             outbound_max: 8,
-            payout: Some(Key([u8::try_from(who).expect("few nodes") + 1; 32]).into()),
+            payout: Some(super::secret(who as u64).public().into()),
         }
     }
 
@@ -259,7 +262,7 @@ impl World {
         let mut parent = *self.members[who].node.chain().tip_position();
         let mut forged = Vec::new();
         for number in 1..=blocks {
-            let mut block = template(&self.params, &parent, &Key([0xbb; 32]).into(), &[]);
+            let mut block = Template::new(&self.params, &parent, &Key([0xbb; 32]).into(), &[]).to_block();
             block.header.time = self.now.wall.0.max(block.header.time);
             if number == bad {
                 let coin = super::coin(77, 5_000);
@@ -309,6 +312,10 @@ impl World {
         match request {
             Request::Headers { locator } => {
                 let frame = server.headers(locator).expect("memory");
+                self.transmit(end, frame);
+            }
+            Request::BlockTxs { block, places } => {
+                let frame = server.transfers(*block, places).expect("memory");
                 self.transmit(end, frame);
             }
             Request::Blocks { last, count } => {
@@ -410,6 +417,15 @@ impl World {
                     self.send(who, peer, None, &Message::NewBlock(block.clone()));
                 }
             }
+            Effect::BroadcastTx { peers, ids } => {
+                for peer in peers {
+                    self.send(who, peer, None, &Message::NewTx(List::first_of(ids.clone())));
+                }
+            }
+            Effect::Verify { transactions } => {
+                let verdicts = ReadTx::verified_all(transactions, &verifier());
+                self.step(who, Event::Verified { verdicts });
+            }
             Effect::HangUp { peer, reason } => {
                 if let Some(end) = self.end_of(who, peer) {
                     self.hang_up(end, reason);
@@ -431,7 +447,8 @@ impl World {
             }
             Effect::Mine { template } => self.members[who].template = template,
             Effect::Tell(report) => self.members[who].told.push(report),
-            Effect::Refuse { .. } => {}
+            // Tests mine by themselves, with what the node would pack.
+            Effect::Refuse { .. } | Effect::Generate { .. } => {}
         }
     }
 
@@ -485,11 +502,33 @@ impl World {
         ids
     }
 
-    /// A block on a node's tip that pays the key of that node; `variant` makes it another one.
+    /// A wallet beside a node hands a transaction in; gives the node's number for it. What the node says to
+    /// it goes nowhere.
+    pub(crate) fn submit(&mut self, who: Who, transfer: &Transaction) -> PeerId {
+        let peer = PeerId(self.members[who].next_peer);
+        self.members[who].next_peer += 1;
+        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        let hello = Hello { nonce: 900_000 + peer.0, listen_port: 0, height: 0, work: 0, ..self.hello_of(who) };
+        let (direction, hello) = (Direction::Inbound, Box::new(hello));
+        self.step(who, Event::Connected { peer, direction, address, target: None, hello });
+        let transaction = ReadTx::read(&self.params, &codec::encode(transfer)).expect("right in itself");
+        self.step(who, Event::SubmitTx { peer, transaction: Box::new(transaction) });
+        self.step(who, Event::Closed { peer, reason: Reason::Closed });
+        self.settle();
+        peer
+    }
+
+    /// What a node says of itself.
+    pub(crate) fn hello_of(&self, who: Who) -> Hello {
+        self.config(who).hello(&self.members[who].node.reader())
+    }
+
+    /// A block on a node's tip that pays the key of that node and holds what waits there; `variant` makes
+    /// it another one.
     pub(crate) fn next_block(&self, who: Who, variant: u64) -> CheckedBlock {
-        let chain = self.members[who].node.chain();
+        let (chain, pack) = (self.members[who].node.chain(), self.members[who].node.pool().pack());
         let payout = self.config(who).payout.expect("every member has a key");
-        let mut block = template(&self.params, chain.tip_position(), &payout, &[]);
+        let mut block = Template::new(&self.params, chain.tip_position(), &payout, &pack.transfers).to_block();
         block.header.time = self.now.wall.0.max(block.header.time) + variant;
         self.checked(block)
     }

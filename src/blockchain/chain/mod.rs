@@ -15,21 +15,22 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use opening::{Opening, Progress, Stage};
-pub use walk::Step;
 use walk::Walk;
+pub use walk::{Passed, Step};
 
 use crate::blockchain::block::{CheckedBlock, CheckedHeader};
 use crate::blockchain::condemned::Condemned;
 use crate::blockchain::headers::HeaderTree;
 use crate::blockchain::ledger::Ledger;
+use crate::blockchain::mempool::Ground;
 use crate::blockchain::params::Params;
 use crate::blockchain::position::Position;
 use crate::blockchain::reject::{Blame, Reject};
 use crate::blockchain::storage::{BlockMeta, PersistentBlockchain, ReadHandle, RecordNo, StoreError};
 use crate::primitives::hash::Hash;
-use crate::primitives::time::Wall;
+use crate::primitives::time::{Now, Wall};
 
-/// Bytes of blocks that one turn applies or undoes: a count, so that it is the same on every run.
+/// Bytes of blocks, in memory, that one turn applies or undoes: a count, so that it is the same on every run.
 pub const TURN_BYTES: usize = 4 << 20;
 /// Equal-work blocks of one height that are kept in the file.
 const SIBLINGS_MAX: usize = 4;
@@ -76,6 +77,8 @@ pub struct Chain {
     /// Blocks just appended, at most a turn's bytes of them: the walk need not read them back.
     fresh: VecDeque<(BlockMeta, CheckedBlock)>,
     fresh_bytes: usize,
+    /// Blocks that the walk has applied or undone and nobody has taken note of.
+    passed: Vec<Passed>,
     /// How many blocks of this work, the tip's, came unasked: a few are kept, the rest is spam.
     siblings: (u128, usize),
     /// In the file, but on top of a condemned block.
@@ -103,6 +106,11 @@ impl Chain {
     /// The unspent coins, as of where the walk is; of the tip when it [rests](Self::rests).
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What a pool of transactions stands on: the ledger where the walk is.
+    pub fn ground(&self, now: Now) -> Ground<'_> {
+        Ground { ledger: &self.ledger, next_height: self.at.header.height + 1, now }
     }
 
     /// Whether the ledger stands on the tip.
@@ -320,7 +328,7 @@ impl Chain {
             self.headers.remove(&meta.id);
             self.consider(meta);
             if self.fresh_bytes < TURN_BYTES {
-                self.fresh_bytes += block.bytes().len();
+                self.fresh_bytes += block.memory_bytes();
                 self.fresh.push_back((meta, block));
             }
         }

@@ -76,6 +76,7 @@ impl Chain {
             next_goal: None,
             fresh: VecDeque::new(),
             fresh_bytes: 0,
+            passed: Vec::new(),
             siblings: (0, 0),
             bad: BTreeSet::new(),
             params,
@@ -151,7 +152,7 @@ impl Chain {
         for height in start + 1..=end {
             let record = self.store.reader().record_at(height).expect("heights up to the tip are active");
             match self.apply_one(record)? {
-                Ok(size_bytes) => told += size_bytes,
+                Ok(block) => told += block.memory_bytes(),
                 Err((id, reject)) => {
                     self.condemn(id);
                     return Ok(Some((id, reject)));

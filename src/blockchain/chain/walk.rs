@@ -31,6 +31,15 @@ pub(super) struct Walk {
     pub(super) back: bool,
 }
 
+/// A step of the walk.
+#[derive(Debug)]
+pub enum Passed {
+    /// This block was applied.
+    Connected(CheckedBlock),
+    /// This one was undone.
+    Undone(CheckedBlock),
+}
+
 /// What a piece of the walk came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -55,7 +64,7 @@ pub enum Step {
 }
 
 impl Chain {
-    /// Goes on with the walk, for at most [`TURN_BYTES`] of blocks.
+    /// Goes on with the walk, for at most [`TURN_BYTES`] of blocks. [`Self::take_passed`] tells which ones.
     pub fn advance(&mut self) -> Result<Step, StoreError> {
         let mut budget = TURN_BYTES;
         if self.walk.is_none() {
@@ -70,10 +79,15 @@ impl Chain {
             let walk = self.walk.as_mut().expect("set above, and only an arrival takes it");
             if self.at.record != walk.fork.record && walk.applied.is_empty() {
                 walk.undone += 1;
-                budget = budget.saturating_sub(self.undo_one()?);
+                let block = self.undo_one()?;
+                budget = budget.saturating_sub(block.memory_bytes());
+                self.passed.push(Passed::Undone(block));
             } else if let Some(record) = walk.path.pop_front() {
                 match self.apply_one(record)? {
-                    Ok(size_bytes) => budget = budget.saturating_sub(size_bytes),
+                    Ok(block) => {
+                        budget = budget.saturating_sub(block.memory_bytes());
+                        self.passed.push(Passed::Connected(block));
+                    }
                     Err((id, reject)) => {
                         self.turn_back(record, id);
                         return Ok(Step::Failed { id, record, reject });
@@ -86,6 +100,12 @@ impl Chain {
                 return Ok(Step::More);
             }
         }
+    }
+
+    /// The blocks that were applied or undone since the last call, in order: a turn's at the most, if it is
+    /// called after each.
+    pub fn take_passed(&mut self) -> Vec<Passed> {
+        std::mem::take(&mut self.passed)
     }
 
     /// The way from the tip to a heavier block.
@@ -138,8 +158,8 @@ impl Chain {
         self.fresh_bytes = 0;
     }
 
-    /// Applies a block on top of where the ledger stands; gives its size, or why it was refused.
-    pub(super) fn apply_one(&mut self, record: RecordNo) -> Result<Result<usize, (Hash, Reject)>, StoreError> {
+    /// Applies a block on top of where the ledger stands; gives it, or why it was refused.
+    pub(super) fn apply_one(&mut self, record: RecordNo) -> Result<Result<CheckedBlock, (Hash, Reject)>, StoreError> {
         let (meta, block) = self.block_for_walk(record)?;
         debug_assert_eq!(block.header().prev, self.at.id, "a path links");
         if let Err(reject) = self.ledger.apply(block.spent(), block.created()) {
@@ -150,22 +170,22 @@ impl Chain {
         if let Some(walk) = &mut self.walk {
             walk.applied.push(record);
         }
-        Ok(Ok(block.bytes().len()))
+        Ok(Ok(block))
     }
 
-    /// Takes the block back on which the ledger stands; gives its size.
-    pub(super) fn undo_one(&mut self) -> Result<usize, StoreError> {
+    /// Takes the block back on which the ledger stands; gives it.
+    pub(super) fn undo_one(&mut self) -> Result<CheckedBlock, StoreError> {
         let (_, block) = self.block_for_walk(self.at.record)?;
         self.ledger.undo(block.spent(), block.created());
         self.at = self.parent(&self.at)?;
-        Ok(block.bytes().len())
+        Ok(block)
     }
 
     /// A block of the file: from memory if it was appended just now, else read back and re-read into
     /// its tables. Its signatures were verified before it was written.
     fn block_for_walk(&mut self, record: RecordNo) -> Result<(BlockMeta, CheckedBlock), StoreError> {
         while let Some((fresh, block)) = self.fresh.pop_front_if(|(fresh, _)| fresh.record <= record) {
-            self.fresh_bytes -= block.bytes().len();
+            self.fresh_bytes -= block.memory_bytes();
             if fresh.record == record {
                 return Ok((fresh, block));
             }

@@ -5,7 +5,7 @@
 //! children. Nothing in it is believed but the arrivals: what is read must be matched and verified again.
 //! A file that is damaged in any place costs what waited, and nothing else.
 
-use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
+use crate::blockchain::checked_tx::{ReadTx, TxFacts};
 use crate::blockchain::mempool::{Mempool, POOL_BYTES_MAX, RETURNING_BYTES_MAX};
 use crate::blockchain::params::Params;
 use crate::primitives::codec::{self, Decode, Encode};
@@ -59,15 +59,17 @@ pub enum FileError {
 }
 
 impl Mempool {
-    /// The bytes to save: all that waits, then what is about to enter anew.
-    pub fn to_file(&self, params: &Params, now: Wall) -> Vec<u8> {
+    /// The bytes to save: all that waits, then what is about to enter anew, then what a file before this one
+    /// held and nobody has looked at yet.
+    pub fn to_file<'a>(&self, params: &Params, unread: impl Iterator<Item = &'a Saved>, now: Wall) -> Vec<u8> {
         let returning = self.returning.all(params, now);
-        let mut all: Vec<(&CheckedTx, Wall)> = Vec::with_capacity(self.len() + returning.len());
+        let mut all: Vec<(&TxFacts, Wall)> = Vec::with_capacity(self.len() + returning.len());
         all.extend(self.in_order().into_iter().map(|slot| {
             let entry = self.graph.entry(slot);
-            (&entry.tx, entry.arrived)
+            (&*entry.tx, entry.arrived)
         }));
-        all.extend(returning.iter().map(|(tx, arrived)| (tx, *arrived)));
+        all.extend(returning.iter().map(|(tx, arrived)| (&**tx, *arrived)));
+        all.extend(unread.map(|saved| (&*saved.tx, saved.arrived)));
         let header =
             FileHeader { magic: MAGIC, version: VERSION, genesis: params.genesis_id(), count: count(all.len()) };
         let mut bytes = codec::encode(&header);

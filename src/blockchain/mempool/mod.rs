@@ -35,7 +35,9 @@ pub use file::{FILE, FILE_BYTES_MAX, FileError, Saved, read_file};
 pub use graph::memory_bytes;
 use graph::{Graph, Slot};
 use orphans::Orphans;
-pub use orphans::{ORPHAN_LIFE_MS, ORPHAN_SOURCES, ORPHANS_BYTES_MAX, ORPHANS_MAX, ORPHANS_PER_SOURCE, Source};
+pub use orphans::{
+    ORPHAN_BYTES_MAX, ORPHAN_LIFE_MS, ORPHAN_SOURCES, ORPHANS_BYTES_MAX, ORPHANS_MAX, ORPHANS_PER_SOURCE, Source,
+};
 pub use pack::{Pack, PackMark};
 use rate::Floor;
 pub use rate::{FEE_RATE_MIN, FLOOR_HALVES_MS, FLOOR_STEP, FeeRate};
@@ -230,15 +232,16 @@ impl Mempool {
         self.enter(tx, arrived, ground)
     }
 
-    /// One orphan whose coin has appeared, looked at again; `None` when there is none to look at, or when
+    /// One orphan whose coin has appeared, who sent it, and its id, looked at again; `None` when there is none to look at, or when
     /// what returns after a reorganisation goes first.
     ///
     /// One in each call, whatever appeared: the caller takes its turns in between.
-    pub fn next_orphan(&mut self, ground: &Ground) -> Option<(Source, Offer)> {
+    pub fn next_orphan(&mut self, ground: &Ground) -> Option<(Source, Hash, Offer)> {
         if !self.orphans_ready() {
             return None;
         }
         let (source, since, tx) = self.orphans.next_ready()?;
+        let id = tx.id();
         let offer = match self.match_inputs(&tx, ground) {
             Ok(()) => Offer::Ready(tx),
             Err(PoolReject::Missing { coin, parent }) => {
@@ -247,7 +250,7 @@ impl Mempool {
             }
             Err(reject) => Offer::Refused(reject),
         };
-        Some((source, offer))
+        Some((source, id, offer))
     }
 
     /// Whether [`Self::next_orphan`] has one.

@@ -21,8 +21,10 @@ pub const ORPHANS_PER_SOURCE: usize = 8;
 pub const ORPHAN_SOURCES: usize = 40;
 /// How long one is held.
 pub const ORPHAN_LIFE_MS: u64 = 20 * 60 * 1_000;
-/// Their worst case in memory: each has at most as many bytes of coin ids as of its own.
-pub const ORPHANS_BYTES_MAX: usize = ORPHANS_MAX * (2 * TRANSACTION_BYTES_MAX + 1_024);
+/// A larger one is not held: half of what a transaction may have, over 300 inputs.
+pub const ORPHAN_BYTES_MAX: usize = TRANSACTION_BYTES_MAX / 2;
+/// Their worst case in memory, 4 MiB: each has at most as many bytes of coin ids as of its own.
+pub const ORPHANS_BYTES_MAX: usize = ORPHANS_MAX * (2 * ORPHAN_BYTES_MAX + 1_024);
 
 const SHARED: usize = ORPHANS_MAX - ORPHAN_SOURCES;
 
@@ -81,6 +83,9 @@ impl Orphans {
     /// Holds one until its coin appears.
     pub(super) fn hold(&mut self, source: Source, tx: ReadTx, missing: CoinId, now: Mono) -> Result<(), PoolReject> {
         self.room_for(source)?;
+        if tx.bytes().len() > ORPHAN_BYTES_MAX {
+            return Err(PoolReject::OrphanTooLarge { size_bytes: tx.bytes().len() });
+        }
         self.put(Orphan { tx, source, since: now, missing });
         Ok(())
     }

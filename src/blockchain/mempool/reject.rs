@@ -1,6 +1,6 @@
 //! Why a transaction does not enter: the rule, the figure, the limit, and whether its sender is to blame.
 
-use crate::blockchain::mempool::orphans::{ORPHANS_MAX, ORPHANS_PER_SOURCE};
+use crate::blockchain::mempool::orphans::{ORPHAN_BYTES_MAX, ORPHANS_MAX, ORPHANS_PER_SOURCE};
 use crate::blockchain::mempool::{CHAIN_MAX, DUST_UNITS, POOL_BYTES_MAX};
 use crate::blockchain::reject::Reject;
 use crate::blockchain::transaction::CoinId;
@@ -88,6 +88,12 @@ pub enum PoolReject {
     OrphanShare {
         /// So many.
         held: usize,
+    },
+    /// Its coins are unknown, and it is too large to be held until they appear.
+    #[error("its coins are unknown, and it has {size_bytes} bytes (at most {ORPHAN_BYTES_MAX} are held for later)")]
+    OrphanTooLarge {
+        /// Its size.
+        size_bytes: usize,
     },
     /// Its coins are unknown, and so are those of too many.
     #[error("{held} transactions with unknown coins are held already (limit {ORPHANS_MAX})")]

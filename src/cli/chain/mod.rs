@@ -2,6 +2,8 @@
 
 pub mod generate;
 
+pub mod transfers;
+
 pub mod verify;
 
 pub mod replay;

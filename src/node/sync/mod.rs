@@ -32,8 +32,8 @@ use crate::node::turn::Turn;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
 
-/// Requested bodies on their way or waiting for an earlier one, in the whole node.
-pub const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
+/// Requested bodies on their way or waiting for an earlier one, in the whole node, as they lie in memory.
+pub const OUTSTANDING_BYTES_MAX: usize = 8 << 20;
 /// Peers that are asked for bodies at a time: each may have a large frame half received.
 pub const BODY_PEERS_MAX: usize = 4;
 /// Questions for bodies that one peer may leave unanswered: while it sends one run, the next is already
@@ -82,7 +82,7 @@ pub struct Sync {
     stall_ms: u64,
     /// Bytes of all `waiting`.
     waiting_bytes: usize,
-    /// A running mean of what bodies weigh.
+    /// A running mean of what bodies take in memory.
     body_bytes: usize,
     /// When a body came last, or the first plan on this tip was made.
     progressed_at: Mono,
@@ -133,7 +133,7 @@ impl Sync {
         self.stall_ms = STALL_MS;
         let mut ready = Vec::with_capacity(blocks.len());
         for block in blocks {
-            self.body_bytes = (self.body_bytes * 63 + block.bytes().len()) / 64;
+            self.body_bytes = (self.body_bytes * 63 + block.memory_bytes()) / 64;
             match self.runs.iter().position(|run| run.missing.front() == Some(&block.id())) {
                 Some(0) => {
                     self.runs[0].missing.pop_front();
@@ -141,7 +141,7 @@ impl Sync {
                     self.take_waiting(turn.now.mono, &mut ready);
                 }
                 Some(later) => {
-                    self.waiting_bytes += block.bytes().len();
+                    self.waiting_bytes += block.memory_bytes();
                     self.runs[later].missing.pop_front();
                     self.runs[later].waiting.push((peer, block));
                 }
@@ -163,7 +163,7 @@ impl Sync {
     fn take_waiting(&mut self, now: Mono, ready: &mut Vec<(PeerId, CheckedBlock)>) {
         while let Some(front) = self.runs.front_mut() {
             for (peer, block) in front.waiting.drain(..) {
-                self.waiting_bytes -= block.bytes().len();
+                self.waiting_bytes -= block.memory_bytes();
                 ready.push((peer, block));
             }
             if !front.missing.is_empty() {
@@ -182,7 +182,7 @@ impl Sync {
         while self.waiting_bytes > OUTSTANDING_BYTES_MAX {
             let Some(run) = self.runs.iter_mut().rev().find(|run| !run.waiting.is_empty()) else { return };
             let waiting = std::mem::take(&mut run.waiting);
-            self.waiting_bytes -= waiting.iter().map(|(_, block)| block.bytes().len()).sum::<usize>();
+            self.waiting_bytes -= waiting.iter().map(|(_, block)| block.memory_bytes()).sum::<usize>();
             waiting.iter().rev().for_each(|(_, block)| run.missing.push_front(block.id()));
             run.peer = None;
         }
