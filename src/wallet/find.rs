@@ -106,7 +106,11 @@ pub fn in_chain(
 ) -> Result<Option<Found>, FindError> {
     for _ in 0..MOVES_MAX {
         let start = match height {
-            Some(height) => mark_at(link, params, height.saturating_sub(1))?,
+            Some(height) => mark_at(link, params, height.saturating_sub(1)).map_err(|error| match error {
+                // It was this block's parent that was looked for.
+                FindError::TooHigh { top, .. } => FindError::TooHigh { height, top },
+                other => other,
+            })?,
             None => Mark { height: 0, id: params.genesis_id() },
         };
         if let Ok(found) = search(link, start, height, id)? {

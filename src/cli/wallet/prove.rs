@@ -83,10 +83,11 @@ impl Prove {
         }
         let Shown { txid, address, amount, proof, .. } = shown;
         let at = height.map_or(String::new(), |height| format!(" --height {height}"));
+        let network = if self.network == "local" { String::new() } else { format!(" --network {}", self.network) };
         let note = if paid.note.is_some() { ", and its note" } else { "" };
         output::remark(&format!(
             "who gets this learns which outputs of the transaction are that address's{note}, and nothing else; anybody with a \
-             daemon checks it with\n  spindle wallet check-proof {txid} {address} {proof}{at}"
+             daemon checks it with\n  spindle wallet check-proof {txid} {address} {proof}{at}{network}"
         ));
         output::say(&format!("paid     {amount}\nproof    {proof}"))
     }

@@ -11,7 +11,7 @@ use crate::cli::wallet::opened::{Place, Wallet, genesis};
 use crate::cli::wallet::{address, secret};
 use crate::cli::{output, values};
 use crate::wallet::file::Secrets;
-use crate::wallet::find;
+use crate::wallet::find::{self, FindError};
 use crate::wallet::state::Mark;
 use crate::wallet::words;
 
@@ -64,7 +64,15 @@ impl Restore {
 pub(super) fn start(params: &Params, from_height: Option<u64>, port: Option<u16>) -> Result<Mark, Failure> {
     match from_height {
         None | Some(0 | 1) => Ok(genesis(params)),
-        Some(height) => Ok(find::mark_at(&mut Daemon::find(params, port)?, params, height - 1)?),
+        Some(height) => {
+            find::mark_at(&mut Daemon::find(params, port)?, params, height - 1).map_err(|error| match error {
+                FindError::TooHigh { top, .. } => {
+                    let why = format!("lies beyond the node's chain, which ends at height {top}");
+                    Failure::world(format!("option `--from-height`: `{height}` {why}; choose a lower one"))
+                }
+                other => other.into(),
+            })
+        }
     }
 }
 

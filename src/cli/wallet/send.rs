@@ -93,7 +93,7 @@ impl Send {
         let request = Request { address, amount, fee_rate: self.fee_rate, note: &self.note };
         let plan = send::plan(&wallet.contents.state, &request)?;
         if !agreed(&wallet, &plan, self.yes)? {
-            return output::say("nothing was sent");
+            return Err(Failure::world("nothing was sent, because that was not agreed to"));
         }
         let txid = pay(&mut wallet, &keys, &mut daemon, &plan)?;
         let fee = amount::show(plan.fee);
