@@ -13,7 +13,7 @@ use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
 use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
-use crate::node::transactions::{KNOWN_MAX, QUEUE_MAX, VERIFYING_BYTES_MAX};
+use crate::node::transactions::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, VERIFYING_BYTES_MAX};
 use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.
@@ -52,8 +52,8 @@ pub const REQUESTS_MAX: usize = 4;
 /// The longest has the places of a whole block's transfers: 40 × 4 × 9 KiB = 1.4 MiB.
 const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
 /// Ids of transactions that a peer announced, and those that it has (8 bytes in a list, 16 in a tree that is
-/// a third empty): 40 × 160 KiB = 6.3 MiB.
-const RELAY_BYTES: usize = 32 * QUEUE_MAX + 24 * KNOWN_MAX;
+/// a third empty): 40 × 128 KiB = 5 MiB.
+const RELAY_BYTES: usize = 32 * QUEUE_OWN + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the
@@ -99,9 +99,10 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
     let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES;
-    let of_pool = MEMPOOL_BYTES_MAX + VERIFYING_BYTES + SKETCHES_BYTES + MINING_BYTES;
+    let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES + SKETCHES_BYTES;
+    let of_pool = MEMPOOL_BYTES_MAX + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
-    peers * PEER_BYTES + of_chain + of_pool + of_network + REST_BYTES
+    peers * PEER_BYTES + of_chain + of_pool + of_relay + of_network + REST_BYTES
 }
 
 /// One peer's part of it.

@@ -24,8 +24,11 @@ use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::{Mono, Wall};
 
-/// Ids that one peer announced and that wait to be asked for: 40 peers × 2,048 × 32 B = 2.6 MiB.
-pub const QUEUE_MAX: usize = 2_048;
+/// Ids that one peer announced and that wait to be asked for, whatever others hold: 40 peers × 1,024 × 32 B.
+pub const QUEUE_OWN: usize = 1_024;
+/// More of them, for all peers together: a whole pool at once, 32,768 × 32 B. What finds no room is not asked
+/// for; it may come with a block, or from somebody else.
+pub const QUEUE_SHARED: usize = 32_768;
 /// Ids that a peer is known to have: 40 × 4,096 × 24 B = 3.8 MiB.
 pub const KNOWN_MAX: usize = 4_096;
 /// Ids that were refused since the last block and are not asked for again.
@@ -119,8 +122,9 @@ impl Exchange {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.queue.len() + self.later.len() < QUEUE_MAX
+    /// Ids that wait to be asked for.
+    fn waiting(&self) -> usize {
+        self.queue.len() + self.later.len()
     }
 }
 
@@ -169,12 +173,14 @@ impl Transactions {
 
     /// A peer has transactions; those that we lack are wanted.
     pub fn on_new(&mut self, turn: &Turn, peer: PeerId, ids: &[Hash]) {
+        let mut room = self.room_for(peer);
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
         for id in ids {
             exchange.known.add(id, KNOWN_MAX);
-            if turn.pool.knows(id) || self.refused.contains(id) || !exchange.has_room() {
+            if room == 0 || turn.pool.knows(id) || self.refused.contains(id) {
                 continue;
             }
+            room -= 1;
             if self.verifying.contains_key(id) || self.in_flight.contains_key(id) {
                 exchange.later.push_back(*id);
             } else {
@@ -238,10 +244,17 @@ impl Transactions {
         })
     }
 
+    /// How many more ids of this peer may wait.
+    fn room_for(&self, peer: PeerId) -> usize {
+        let Some(own) = self.exchanges.get(&peer) else { return 0 };
+        let shared: usize = self.exchanges.values().map(|other| other.waiting().saturating_sub(QUEUE_OWN)).sum();
+        QUEUE_OWN.saturating_sub(own.waiting()) + QUEUE_SHARED.saturating_sub(shared)
+    }
+
     /// An id is asked of this peer again, after a while.
     fn put_off(&mut self, peer: PeerId, id: Hash) {
-        if let Some(exchange) = self.exchanges.get_mut(&peer)
-            && exchange.has_room()
+        if self.room_for(peer) > 0
+            && let Some(exchange) = self.exchanges.get_mut(&peer)
         {
             exchange.later.push_back(id);
         }
@@ -519,7 +532,7 @@ impl Transactions {
             }
         }
         if let Page::Due(after) = exchange.page
-            && exchange.queue.len() + exchange.later.len() + TX_IDS_MAX <= QUEUE_MAX
+            && exchange.waiting() + TX_IDS_MAX <= 2 * QUEUE_OWN
         {
             exchange.page = Page::Asked;
             turn.ask(peer, Asked::Pool, Message::GetPool(after));
