@@ -66,8 +66,11 @@ pub enum ClientError {
     #[error("{0}")]
     Ended(String),
     /// It is silent.
-    #[error("no answer within {ANSWER_MS} ms")]
-    Silent,
+    #[error("no answer within {limit_ms} ms")]
+    Silent {
+        /// How long it was waited for.
+        limit_ms: u64,
+    },
     /// It answers something else.
     #[error("{0}")]
     Odd(String),
@@ -106,9 +109,8 @@ impl Client {
             .map_err(|error| ended(&error))?;
         let ours = hello(params, agent, nonce);
         let mut client = Self { stream, buffer: FrameBuffer::default(), hello: ours.clone(), due: 0 };
-        client.say(&Message::Hello(ours))?;
         let no_node = |why| ClientError::NoNode { address, why };
-        match client.next(HANDSHAKE_MS) {
+        match client.say(&Message::Hello(ours)).and_then(|()| client.next(HANDSHAKE_MS)) {
             Ok(Answer::Message(Message::HelloAck(theirs))) => client.hello = theirs,
             Ok(_) => return Err(no_node("it does not greet".into())),
             Err(ClientError::TurnedAway { why, .. }) => return Err(ClientError::TurnedAway { address, why }),
@@ -276,7 +278,9 @@ impl Client {
                 Front::Unknown(header) => self.buffer.pass(&header),
                 front @ (Front::Nothing | Front::Partial(_)) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    self.read(left)?;
+                    if !self.read(left)? {
+                        return Err(ClientError::Silent { limit_ms });
+                    }
                     // An answer may take long as long as it comes; news do not count.
                     if let Front::Partial(header) = front
                         && Kind::from_number(header.kind).is_some_and(|kind| chatter(kind) == Chatter::None)
@@ -288,20 +292,21 @@ impl Client {
         }
     }
 
-    fn read(&mut self, limit: Duration) -> Result<(), ClientError> {
+    /// Reads what there is; false if nothing has come in time.
+    fn read(&mut self, limit: Duration) -> Result<bool, ClientError> {
         if limit.is_zero() {
-            return Err(ClientError::Silent);
+            return Ok(false);
         }
         self.stream.set_read_timeout(Some(limit)).map_err(|error| ended(&error))?;
         match self.stream.read(self.buffer.space()) {
             Ok(0) => Err(ClientError::Ended("the node closed it".into())),
             Ok(count) => {
                 self.buffer.filled(count);
-                Ok(())
+                Ok(true)
             }
             Err(error) => match error.kind() {
-                ErrorKind::Interrupted => Ok(()),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(ClientError::Silent),
+                ErrorKind::Interrupted => Ok(true),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Ok(false),
                 _ => Err(ended(&error)),
             },
         }
