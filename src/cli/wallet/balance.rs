@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::values;
-use crate::cli::wallet::node::{Daemon, catch_up};
+use crate::cli::wallet::node::catch_up_with_daemon;
 use crate::cli::wallet::opened::{Place, Wallet};
 use crate::wallet::amount;
 use crate::wallet::state;
@@ -71,8 +71,6 @@ pub(super) fn bring_up(wallet: &mut Wallet, offline: bool, port: Option<u16>) ->
     if offline {
         return Ok(());
     }
-    let daemon = Daemon::find(&wallet.params, port);
-    let mut daemon =
-        daemon.map_err(|failure| Failure::world(format!("{failure}; `--offline` shows what was known last")))?;
-    catch_up(wallet, &mut daemon)
+    let caught_up = catch_up_with_daemon(wallet, port);
+    caught_up.map_err(|failure| Failure::world(format!("{failure}; `--offline` shows what was known last")))
 }

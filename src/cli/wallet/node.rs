@@ -50,6 +50,12 @@ fn start_options(params: &Params, port: u16) -> String {
     if port == spec.port { network } else { format!("{network} --port {port}") }
 }
 
+/// Brings an open wallet up to date with the daemon on this port, and asks that nothing more.
+pub(super) fn catch_up_with_daemon(wallet: &mut Wallet, port: Option<u16>) -> Result<(), Failure> {
+    let mut daemon = Daemon::find(&wallet.params, port)?;
+    catch_up(wallet, &mut daemon)
+}
+
 /// Brings an open wallet up to date, saves it, and says on stderr what a person should know.
 pub(super) fn catch_up(wallet: &mut Wallet, daemon: &mut Daemon) -> Result<(), Failure> {
     let Wallet { params, file, contents } = wallet;

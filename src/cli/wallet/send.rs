@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::values;
-use crate::cli::wallet::node::{Daemon, catch_up};
+use crate::cli::wallet::node::{Daemon, catch_up_with_daemon};
 use crate::cli::wallet::opened::{Place, Wallet, random};
 use crate::cli::wallet::secret;
 use crate::primitives::hash::Hash;
@@ -88,13 +88,14 @@ impl Send {
                 wallet.file.path().display()
             )));
         };
-        let mut daemon = Daemon::find(&wallet.params, self.port)?;
-        catch_up(&mut wallet, &mut daemon)?;
+        catch_up_with_daemon(&mut wallet, self.port)?;
         let request = Request { address, amount, fee_rate: self.fee_rate, note: &self.note };
         let plan = send::plan(&wallet.contents.state, &request)?;
         if !agreed(&wallet, &plan, self.yes)? {
             return Err(Failure::world("nothing was sent, because that was not agreed to"));
         }
+        // Greeted anew: a person may think for longer than a node waits for a sign of life.
+        let mut daemon = Daemon::find(&wallet.params, self.port)?;
         let txid = pay(&mut wallet, &keys, &mut daemon, &plan)?;
         let fee = amount::show(plan.fee);
         if self.json {
