@@ -8,6 +8,7 @@
 #![allow(clippy::cast_precision_loss, reason = "measured values are shown with three digits")]
 
 mod figures;
+mod pool;
 mod process;
 mod wallet;
 

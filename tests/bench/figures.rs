@@ -26,13 +26,14 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 8] = [
+pub(crate) const SECTIONS: [Section; 9] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
     ("relay", relay),
     ("kill", kill),
     ("nonces", nonces),
+    ("pool", crate::pool::figures),
     ("wallet", crate::wallet::figures),
     ("binary", binary),
 ];
