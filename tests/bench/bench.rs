@@ -9,6 +9,7 @@
 
 mod figures;
 mod process;
+mod transfers;
 mod wallet;
 
 use std::fmt::Write as _;
@@ -18,6 +19,9 @@ use figures::{Figure, SECTIONS};
 fn main() {
     // cargo adds `--bench`; everything else chooses sections.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if wanted == [transfers::LEDGER_ALONE] {
+        return transfers::tell_ledger_kib();
+    }
     println!("{}", machine());
     let mut table = String::from("| figure | must reach | aim | measured |\n| --- | --- | --- | --- |\n");
     for (name, section) in SECTIONS {

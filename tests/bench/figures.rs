@@ -26,7 +26,7 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 8] = [
+pub(crate) const SECTIONS: [Section; 9] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
@@ -34,6 +34,7 @@ pub(crate) const SECTIONS: [Section; 8] = [
     ("kill", kill),
     ("nonces", nonces),
     ("wallet", crate::wallet::figures),
+    ("transfers", crate::transfers::figures),
     ("binary", binary),
 ];
 
