@@ -10,6 +10,7 @@
 mod figures;
 mod pool;
 mod process;
+mod transfers;
 mod wallet;
 
 use std::fmt::Write as _;
@@ -19,6 +20,9 @@ use figures::{Figure, SECTIONS};
 fn main() {
     // cargo adds `--bench`; everything else chooses sections.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if wanted == [transfers::LEDGER_ALONE] {
+        return transfers::tell_ledger_kib();
+    }
     println!("{}", machine());
     let mut table = String::from("| figure | must reach | aim | measured |\n| --- | --- | --- | --- |\n");
     for (name, section) in SECTIONS {

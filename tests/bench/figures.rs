@@ -35,6 +35,7 @@ pub(crate) const SECTIONS: [Section; 9] = [
     ("nonces", nonces),
     ("pool", crate::pool::figures),
     ("wallet", crate::wallet::figures),
+    ("transfers", crate::transfers::figures),
     ("binary", binary),
 ];
 
