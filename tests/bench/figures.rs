@@ -26,7 +26,7 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 9] = [
+pub(crate) const SECTIONS: [Section; 10] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
