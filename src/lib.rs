@@ -5,9 +5,8 @@
 //! as a set of hashes. It is meant to be read: from here down, in the order of the `mod` lines.
 //!
 //! Left out: scripts, pruning, assumed-valid blocks, checkpoints in the code, and protection of a small
-//! network against somebody with more hash power than all the others. Not connected yet: the mempool
-//! (`blockchain/mempool`) and the wallet's library ([`wallet`]) are whole and tested, but the node neither
-//! relays transactions nor packs them, and no command opens a wallet. Not here yet: an RPC.
+//! network against somebody with more hash power than all the others. Not here yet: an RPC; the [`wallet`], a
+//! program of its own in the same binary, asks a node over the peers' protocol ([`network::client`]).
 //!
 //! # Threads
 //!

@@ -95,9 +95,42 @@ fn wrong_orders() -> Vec<String> {
     lines
 }
 
+/// Lines of what `wallet` cannot take.
+fn wrong_wallets() -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut each = |command: &str, option: &str, values: &[&str]| {
+        lines.extend(values.iter().map(|value| format!("wallet {command} {option} {value}")));
+    };
+    let asks = ["balance", "history", "send a 1", "prove a b", "restore", "watch", "check-proof a b c"];
+    for command in asks {
+        each(command, "--port", &["0", "64536", "x", "-1"]);
+        each(command, "--network", &["main", "a-file"]);
+    }
+    for command in asks.into_iter().filter(|asks| !asks.starts_with("check")).chain(["new", "address", "view-key"]) {
+        each(command, "--wallet", &[".", "..", "''", "/"]);
+        each(command, "--fly", &[""]);
+    }
+    each("send a 1", "--fee-rate", &NO_NUMBER);
+    each("send a 1", "--fee-rate", &["0", "999", "18446744073709551616"]);
+    for command in ["restore --words-file a-file", "watch --view-key-file a-file"] {
+        each(command, "--from-height", &NO_NUMBER);
+        // The file holds neither words nor a key.
+        each(command, "", &["", "--password-file a-file"]);
+    }
+    each(
+        "",
+        "",
+        &["", "fly", "send", "send a", "send a 1 b", "send a 1", "prove x y", "watch", "watch local-view1qqqq"],
+    );
+    each("new", "", &["", "--json=yes", "--port 9000", "--password-file missing", "--password-file ."]);
+    each("watch x", "", &["--view-key-file a-file", "y"]);
+    lines
+}
+
 /// Lines of options that are wrong, by option and value.
 fn wrong_options() -> Vec<String> {
     let mut lines = wrong_orders();
+    lines.extend(wrong_wallets());
     let mut each = |command: &str, option: &str, values: &[&str]| {
         lines.extend(values.iter().map(|value| format!("{command} {option} {value}")));
     };
@@ -282,7 +315,9 @@ fn no_home_is_an_error_that_says_so() {
 #[test]
 fn help_is_there_on_every_level() {
     let home = directory();
-    for line in ["--help", "help", "daemon --help", "chain --help", "chain generate --help", "chain verify --help"] {
+    let chain = ["--help", "help", "daemon --help", "chain --help", "chain generate --help", "chain verify --help"];
+    let wallet = ["wallet --help", "wallet new --help", "wallet send --help", "wallet check-proof --help"];
+    for line in chain.into_iter().chain(wallet) {
         let output = run(home.path(), words(line));
         assert!(output.status.success() && output.stdout.starts_with(b"Usage: spindle"), "{line}");
     }

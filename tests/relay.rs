@@ -15,7 +15,7 @@ use spindle::blockchain::mempool::{CHAIN_MAX, FILE, ORPHANS_MAX, ORPHANS_PER_SOU
 use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
 use spindle::node::event::{Effect, Event, PeerId};
-use spindle::node::exchange::QUEUE_MAX;
+use spindle::node::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::node::message::{Message, TX_IDS_MAX};
 use spindle::node::reason::Reason;
 use spindle::primitives::hash::Hash;
@@ -297,8 +297,8 @@ fn a_flood_of_announcements_is_bounded_and_slows_nobody() {
         deliver(&mut world, flooder, &ids, &[]);
         effects = world.effects(0);
     }
-    assert!(asked.len() <= QUEUE_MAX + 256, "{} of 100,000 were kept", asked.len());
-    assert!(asked.len() >= QUEUE_MAX - TX_IDS_MAX);
+    assert!(asked.len() <= QUEUE_OWN + QUEUE_SHARED + 256, "{} of 100,000 were kept", asked.len());
+    assert!(asked.len() >= QUEUE_OWN - TX_IDS_MAX);
     assert_eq!(is_cut(&world.effects(0), flooder), None);
 }
 

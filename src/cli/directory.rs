@@ -1,5 +1,5 @@
-//! Where a node keeps its files when nobody says where: one directory for each network and port, so
-//! that two nodes start side by side.
+//! Where files are kept when nobody says where: a node's in one directory for each network and port, so
+//! that two nodes start side by side; wallets beside those, one for each network.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,21 @@ use crate::cli::failure::Failure;
 
 /// The data directory of a node on this network and port.
 pub fn default_for(network: &str, port: u16) -> Result<PathBuf, Failure> {
-    match base(&|name| env::var_os(name).map(PathBuf::from)) {
-        Some(base) => Ok(base.join("spindle").join(format!("{network}-{port}"))),
-        None => Err(Failure::options(
-            "there is no home directory to keep the chain in (neither XDG_DATA_HOME nor HOME is an absolute path); \
-             name a directory with `--data-dir`",
-        )),
-    }
+    let none = "the chain in (neither XDG_DATA_HOME nor HOME is an absolute path); name a directory with `--data-dir`";
+    Ok(ours(none)?.join(format!("{network}-{port}")))
+}
+
+/// The wallet file of this network.
+pub fn default_wallet(network: &str) -> Result<PathBuf, Failure> {
+    let none = "the wallet in (neither XDG_DATA_HOME nor HOME is an absolute path); name a file with `--wallet`";
+    Ok(ours(none)?.join(format!("{network}.wallet")))
+}
+
+/// The directory that holds all of these.
+fn ours(none: &str) -> Result<PathBuf, Failure> {
+    let base = base(&|name| env::var_os(name).map(PathBuf::from));
+    let base = base.ok_or_else(|| Failure::options(format!("there is no home directory to keep {none}")))?;
+    Ok(base.join("spindle"))
 }
 
 /// Checks that a directory is one or can become one, without making it.

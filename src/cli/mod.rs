@@ -30,6 +30,8 @@ pub mod daemon;
 
 pub mod chain;
 
+pub mod wallet;
+
 use std::ffi::OsString;
 
 use argh::FromArgs;
@@ -56,6 +58,8 @@ pub enum Command {
     Daemon(daemon::DaemonCommand),
     /// Work on a chain's files.
     Chain(chain::ChainCommand),
+    /// Make a wallet, look at it, pay with it.
+    Wallet(wallet::WalletCommand),
 }
 
 /// What the words on the command line come to.
@@ -95,6 +99,7 @@ pub fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Text(text) => output::say(&text),
         Asked::Command(Command::Daemon(command)) => command.run(),
         Asked::Command(Command::Chain(command)) => command.run(),
+        Asked::Command(Command::Wallet(command)) => command.run(),
     }
 }
 
@@ -113,8 +118,10 @@ fn split(word: &str) -> Vec<&str> {
 
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
-    const COMMANDS: [&str; 5] = ["daemon", "chain", "generate", "verify", "show"];
-    let named = words.iter().take_while(|word| COMMANDS.contains(word));
+    const COMMANDS: [&str; 6] = ["daemon", "chain", "generate", "verify", "show", "wallet"];
+    const WALLET: [&str; 10] =
+        ["new", "restore", "watch", "address", "balance", "send", "history", "view-key", "prove", "check-proof"];
+    let named = words.iter().take_while(|word| COMMANDS.contains(word) || WALLET.contains(word));
     let mut command = NAME.to_owned();
     for word in named {
         command.push(' ');

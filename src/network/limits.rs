@@ -9,7 +9,7 @@ use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
 use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
-use crate::node::exchange::{KNOWN_MAX, QUEUE_MAX, WAITING_MAX};
+use crate::node::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
 use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
 use crate::node::sketches::SKETCHES_MAX;
@@ -52,9 +52,9 @@ pub const OUTBOX_MESSAGE_BYTES: usize = 64;
 pub const REQUESTS_MAX: usize = 4;
 /// The longest has the places of a whole block's transfers: 40 × 4 × 9 KiB = 1.4 MiB.
 const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
-/// Ids of transactions that a peer announced (those that wait for others are 48 bytes in a tree that is a
-/// third empty, and 16 in another), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 192 KiB = 7.5 MiB.
-const RELAY_BYTES: usize = 32 * (QUEUE_MAX - WAITING_MAX) + 96 * WAITING_MAX + 24 * KNOWN_MAX;
+/// Ids of transactions that a peer announced, those that wait for others (48 bytes in a tree that is a third
+/// empty, and 16 in another), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 164 KiB = 6.4 MiB.
+const RELAY_BYTES: usize = 32 * QUEUE_OWN + 96 * WAITING_MAX + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the
@@ -100,9 +100,10 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
     let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES;
-    let of_pool = MEMPOOL_BYTES_MAX + VERIFYING_BYTES + SKETCHES_BYTES + MINING_BYTES;
+    let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES + SKETCHES_BYTES;
+    let of_pool = MEMPOOL_BYTES_MAX + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
-    peers * PEER_BYTES + of_chain + of_pool + of_network + REST_BYTES
+    peers * PEER_BYTES + of_chain + of_pool + of_relay + of_network + REST_BYTES
 }
 
 /// One peer's part of it.

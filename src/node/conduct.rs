@@ -87,7 +87,11 @@ impl Conduct {
     }
 
     /// One event, with all that follows from it at once.
+    ///
+    /// Peers hear of a new tip before the pool does: what the walk has passed is taken note of first thing in
+    /// the next turn, and until then there is more to do.
     pub(super) fn turn(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
+        self.follow(turn);
         self.handle(turn, event)?;
         self.walk(turn)?;
         self.pump(turn)
@@ -99,7 +103,8 @@ impl Conduct {
     }
 
     /// The last effects.
-    pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &Mempool, out: &mut Vec<Effect>) {
+    pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &mut Mempool, out: &mut Vec<Effect>) {
+        chain.take_passed().iter().for_each(|passed| pool_follows(pool, passed));
         self.durability.close(chain, out);
         self.save(chain, out);
         let bytes = pool.to_file(chain.params(), self.transactions.saved(), now.wall);
@@ -361,35 +366,30 @@ impl Conduct {
 
     // --- what follows from every event ---
 
-    /// Goes on towards the heaviest branch, for one turn's bytes, and the pool with it.
-    fn walk(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        let step = turn.chain.advance()?;
-        let passed = turn.chain.take_passed();
+    /// The pool goes where the walk has gone.
+    fn follow(&mut self, turn: &mut Turn) {
         let catching_up = self.sync.is_catching_up(turn.now.mono);
-        for passed in &passed {
-            self.transactions.on_passed(passed);
-            match passed {
-                Passed::Connected(block) => {
-                    if !catching_up {
-                        tell_confirmed(turn, block);
-                    }
-                    turn.pool.on_block_connected(block);
-                }
-                Passed::Undone(block) => turn.pool.on_block_undone(block),
+        for passed in turn.chain.take_passed() {
+            if let Passed::Connected(block) = &passed
+                && !catching_up
+            {
+                tell_confirmed(turn, block);
             }
+            self.transactions.on_passed(&passed);
+            pool_follows(turn.pool, &passed);
         }
-        match step {
+    }
+
+    /// Goes on towards the heaviest branch, for one turn's bytes.
+    fn walk(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        match turn.chain.advance()? {
             Step::Still => self.settle(turn),
             Step::More => {}
             Step::NewTip { undone } => {
                 self.durability.on_tip(*turn.chain.tip());
                 self.transactions.on_tip();
                 self.prune_due |= turn.chain.headers().has_outgrown(turn.chain.tip().work);
-                let block = passed.last().and_then(|passed| match passed {
-                    Passed::Connected(block) => Some(block),
-                    Passed::Undone(_) => None,
-                });
-                self.relay.on_tip(turn, block, undone, catching_up)?;
+                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono))?;
             }
             Step::Failed { id, record, reject } => {
                 turn.tell(Report::Refused { id, why: reject.to_string() });
@@ -455,7 +455,7 @@ impl Conduct {
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
-        let is_calm = room == Room::Enough && !catching_up && turn.chain.rests();
+        let is_calm = room == Room::Enough && !catching_up && turn.chain.rests() && turn.chain.passed().is_empty();
         self.transactions.pump(turn, is_calm);
         let mines = is_calm && self.dialer.has_looked();
         self.templates.pump(turn, self.config.payout.as_ref().filter(|_| mines));
@@ -463,6 +463,14 @@ impl Conduct {
             turn.out.push(Effect::Generate { count });
         }
         Ok(())
+    }
+}
+
+/// The pool takes a step of the walk.
+fn pool_follows(pool: &mut Mempool, passed: &Passed) {
+    match passed {
+        Passed::Connected(block) => pool.on_block_connected(block),
+        Passed::Undone(block) => pool.on_block_undone(block),
     }
 }
 

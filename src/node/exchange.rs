@@ -9,11 +9,13 @@ use crate::node::message::TX_IDS_MAX;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
 
-/// Ids that one peer announced and that are not asked for yet, those included that wait for others. A page
-/// of its pool always has its place among them.
-pub const QUEUE_MAX: usize = 2_048;
-/// Of these, ids that wait for others. More are taken for gossip that was lost.
-pub const WAITING_MAX: usize = 512;
+/// Ids that one peer announced and that wait to be asked for, whatever others hold.
+pub const QUEUE_OWN: usize = 1_024;
+/// More of them, for all peers together: a whole pool at once. What finds no room is not asked for; it may come
+/// with a block, or from somebody else.
+pub const QUEUE_SHARED: usize = 32_768;
+/// Ids of one peer that wait for others. More are lost like other gossip.
+pub const WAITING_MAX: usize = 384;
 /// Ids that a peer is known to have.
 pub const KNOWN_MAX: usize = 4_096;
 
@@ -47,7 +49,7 @@ impl Recent {
 }
 
 /// The first eight bytes.
-fn short(id: &Hash) -> u64 {
+pub(super) fn short(id: &Hash) -> u64 {
     u64::from_le_bytes(*id.0.first_chunk().expect("a hash has 32 bytes"))
 }
 
@@ -102,18 +104,16 @@ impl Exchange {
         }
     }
 
-    /// Whether one more id that it announced is noted.
-    pub(super) fn has_room(&self) -> bool {
-        self.held() < QUEUE_MAX - if matches!(self.page, Page::Asked(_)) { TX_IDS_MAX } else { 0 }
+    /// Ids that wait to be asked for.
+    pub(super) fn held(&self) -> usize {
+        self.queue.len() + self.for_next_tip.len()
     }
 
-    /// Whether there is room for a page of its pool.
-    pub(super) fn has_room_for_page(&self) -> bool {
-        self.held() + TX_IDS_MAX <= QUEUE_MAX
-    }
-
-    fn held(&self) -> usize {
-        self.queue.len() + self.for_next_tip.len() + self.waiting
+    /// How many more may wait, if so many places that all share are free. A page of its pool always finds its
+    /// own.
+    pub(super) fn room(&self, shared_free: usize) -> usize {
+        let room = QUEUE_OWN.saturating_sub(self.held()) + shared_free;
+        room.saturating_sub(if matches!(self.page, Page::Asked(_)) { TX_IDS_MAX } else { 0 })
     }
 }
 

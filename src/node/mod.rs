@@ -171,7 +171,8 @@ impl Node {
 
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.
     pub fn has_more(&self) -> bool {
-        !self.chain.rests() || !self.pool.is_settled() || self.pool.orphans_ready() || self.conduct.has_more()
+        let walks = !self.chain.rests() || !self.chain.passed().is_empty();
+        walks || !self.pool.is_settled() || self.pool.orphans_ready() || self.conduct.has_more()
     }
 
     /// Takes one event at one instant; says what should happen next.
@@ -194,7 +195,7 @@ impl Node {
     /// The last effects: nothing that was promised is lost, and the next start is quick.
     pub fn close(&mut self, now: Now) -> Vec<Effect> {
         let mut out = Vec::new();
-        self.conduct.close(now, &mut self.chain, &self.pool, &mut out);
+        self.conduct.close(now, &mut self.chain, &mut self.pool, &mut out);
         out
     }
 }

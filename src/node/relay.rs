@@ -5,6 +5,7 @@
 //! for newcomers; nothing is read back or hashed again.
 
 use crate::blockchain::block::{Block, COINBASE_BYTES, CheckedBlock, HEADER_BYTES};
+use crate::blockchain::chain::Passed;
 use crate::blockchain::storage::StoreError;
 use crate::blockchain::transaction::{Coinbase, Transaction};
 use crate::node::event::{Effect, PeerId};
@@ -27,14 +28,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// The chain has a new tip, this block if it is at hand: people and peers hear of it.
-    pub fn on_tip(
-        &mut self,
-        turn: &mut Turn,
-        block: Option<&CheckedBlock>,
-        undone: u64,
-        catching_up: bool,
-    ) -> Result<(), StoreError> {
+    /// The chain has a new tip: people and peers hear of it.
+    pub fn on_tip(&mut self, turn: &mut Turn, undone: u64, catching_up: bool) -> Result<(), StoreError> {
         let tip = *turn.chain.tip();
         let recently = self.told_at.is_some_and(|at| turn.now.mono.since(at) < TELL_MS);
         if !(catching_up && recently) {
@@ -48,7 +43,10 @@ impl Relay {
         }
         let unaware: Vec<PeerId> =
             turn.peers.iter().filter(|(_, peer)| !peer.knows(&tip.id)).map(|(id, _)| id).collect();
-        if let Some(block) = block.filter(|block| block.id() == tip.id && !unaware.is_empty()) {
+        if let Some(Passed::Connected(block)) = turn.chain.passed().last()
+            && block.id() == tip.id
+            && !unaware.is_empty()
+        {
             self.sketch = Some((tip.id, Box::new(sketch_of(block))));
         }
         self.announce(turn, &unaware)

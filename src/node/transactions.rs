@@ -17,7 +17,7 @@ use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::mempool::{Offer, PoolReject, Saved, Source};
 use crate::blockchain::reject::Reject;
 use crate::node::event::{Asked, Direction, Effect, PeerId};
-use crate::node::exchange::{Exchange, KNOWN_MAX, Open, Page, Recent, Waiting};
+use crate::node::exchange::{Exchange, KNOWN_MAX, Open, Page, QUEUE_OWN, QUEUE_SHARED, Recent, Waiting, short};
 use crate::node::message::{Kind, Message, TX_IDS_MAX, TXS_BYTES};
 use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
@@ -102,17 +102,20 @@ impl Transactions {
 
     /// A peer has transactions; those that we lack are wanted.
     pub fn on_new(&mut self, turn: &Turn, peer: PeerId, ids: &[Hash]) {
+        let shared_free = self.shared_free();
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
+        let mut room = exchange.room(shared_free);
         for id in ids {
             exchange.known.add(id, KNOWN_MAX);
             let is_over = self.refused.contains(id) || self.confirmed.contains(id);
-            if is_over || turn.pool.knows(id) || !exchange.has_room() {
+            if is_over || turn.pool.knows(id) || self.verifying.contains_key(id) {
+                // One that is being verified has come whole: its id fixes every byte.
                 continue;
             }
-            // One that is being verified has come whole: its id fixes every byte.
             if self.in_flight.contains_key(id) {
                 self.waiting.add(exchange, *id, peer, *id);
-            } else if !self.verifying.contains_key(id) {
+            } else if room > 0 {
+                room -= 1;
                 exchange.queue.push_back(*id);
             }
         }
@@ -165,6 +168,8 @@ impl Transactions {
         let news = transactions.iter().map(|transaction| transaction.id()).filter(|id| !turn.pool.knows(id));
         let together: BTreeSet<Hash> = news.collect();
         let mut ready = Vec::with_capacity(transactions.len());
+        // What the peer is still to be asked for; looked up only if there are children without parents.
+        let mut queued: Option<BTreeSet<u64>> = None;
         for transaction in transactions {
             let id = transaction.id();
             if turn.pool.knows(&id) || self.verifying.contains_key(&id) || self.confirmed.contains(&id) {
@@ -176,12 +181,16 @@ impl Transactions {
                 continue;
             }
             let matched = turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now));
-            if let Err(PoolReject::Missing { parent, .. }) = matched
-                && self.is_to_come(turn, peer, parent)
-            {
-                self.put_behind(parent, peer, id);
-                put_off.insert(id);
-                continue;
+            if let Err(PoolReject::Missing { parent, .. }) = matched {
+                let is_asked = self.asks_for_parent(turn, peer, parent);
+                if is_asked && let Some(queued) = &mut queued {
+                    queued.insert(short(&parent));
+                }
+                if is_asked || self.is_to_come(peer, &parent, &mut queued) {
+                    self.put_behind(parent, peer, id);
+                    put_off.insert(id);
+                    continue;
+                }
             }
             let offer = turn.pool.offer(Source(peer.0), transaction, &turn.chain.ground(turn.now));
             if !self.take_offer(turn, peer, id, offer, &mut ready) {
@@ -200,19 +209,32 @@ impl Transactions {
         })
     }
 
-    /// Whether a missing parent may still come from the peer that brought its child: it is asked for it if it
-    /// never was. Pools are read in the order of ids, so children often come first, and orphans are few.
-    fn is_to_come(&mut self, turn: &Turn, peer: PeerId, parent: Hash) -> bool {
+    /// Has the peer that brought a child asked for its missing parent; false if it was before, or is not worth
+    /// it. Pools are read in the order of ids, so children often come first, and orphans are few.
+    fn asks_for_parent(&mut self, turn: &Turn, peer: PeerId, parent: Hash) -> bool {
         if turn.pool.knows(&parent) || self.refused.contains(&parent) || self.confirmed.contains(&parent) {
             return false;
         }
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return false };
         // Whoever has the child has the parent, or had it.
-        if exchange.known.add(&parent, KNOWN_MAX) {
+        let is_new = exchange.known.add(&parent, KNOWN_MAX);
+        if is_new {
             exchange.queue.push_front(parent);
-            return true;
         }
-        self.waiting.has_child(&parent) || exchange.queue.contains(&parent)
+        is_new
+    }
+
+    /// Whether a missing parent was announced by this peer and is yet to be asked for.
+    fn is_to_come(&self, peer: PeerId, parent: &Hash, queued: &mut Option<BTreeSet<u64>>) -> bool {
+        let Some(exchange) = self.exchanges.get(&peer) else { return false };
+        let queued = queued.get_or_insert_with(|| exchange.queue.iter().map(short).collect());
+        self.waiting.has_child(parent) || queued.contains(&short(parent))
+    }
+
+    /// Places for ids that any peer may take.
+    fn shared_free(&self) -> usize {
+        let taken: usize = self.exchanges.values().map(|other| other.held().saturating_sub(QUEUE_OWN)).sum();
+        QUEUE_SHARED.saturating_sub(taken)
     }
 
     /// A child is asked for again when it is clear what becomes of its parent; of everybody who has it.
@@ -257,7 +279,7 @@ impl Transactions {
         match offer {
             Offer::Ready(transaction) => ready.push(transaction),
             Offer::Held { parent } => {
-                self.is_to_come(turn, peer, parent);
+                self.asks_for_parent(turn, peer, parent);
             }
             Offer::Refused(reject) => return self.refuse(turn, peer, id, reject),
         }
@@ -272,8 +294,9 @@ impl Transactions {
             PoolReject::Reorganising => self.ask_again(peer, id),
             // Its sender is a block ahead, and we shall be in a moment.
             PoolReject::Immature { matures_at, next_height } if matures_at == next_height + 1 => {
+                let shared_free = self.shared_free();
                 if let Some(exchange) = self.exchanges.get_mut(&peer)
-                    && exchange.has_room()
+                    && exchange.room(shared_free) > 0
                 {
                     exchange.for_next_tip.push(id);
                 }
@@ -612,13 +635,22 @@ impl Transactions {
             }
         }
         if let Page::Due(after) = exchange.page
-            && exchange.has_room_for_page()
+            && exchange.held() + TX_IDS_MAX <= 2 * QUEUE_OWN
+        {
+            self.turn_page(turn, peer, after);
+        }
+        over.retain(|id| !self.verifying.contains_key(id));
+        over.into_iter().for_each(|id| self.release(turn, id));
+    }
+
+    /// Asks for the next page of a peer's pool, if there is room for it.
+    fn turn_page(&mut self, turn: &mut Turn, peer: PeerId, after: Hash) {
+        let shared_free = self.shared_free();
+        if let Some(exchange) = self.exchanges.get_mut(&peer)
+            && exchange.room(shared_free) >= TX_IDS_MAX
         {
             exchange.page = Page::Asked(after);
             turn.ask(peer, Asked::Pool, Message::GetPool(after));
-        }
-        for id in over.into_iter().filter(|id| !self.verifying.contains_key(id)).collect::<Vec<_>>() {
-            self.release(turn, id);
         }
     }
 }

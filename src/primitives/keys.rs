@@ -18,6 +18,8 @@ use crate::primitives::codec::{Decode, Encode};
 
 /// Signatures in one batch. Smaller ones gain far less; larger ones little more, and blame takes longer.
 pub const BATCH: usize = 256;
+/// To have work for every thread batches get smaller, but not so small that all of it becomes much more.
+const BATCH_LEAST: usize = 128;
 
 /// 32 bytes that stand for a public key. Consensus does not look inside: an undecodable key is only
 /// money that nobody can spend.
@@ -122,25 +124,32 @@ impl Verifier {
 
     /// Whether all claims hold; if not, the place of one that does not.
     pub fn verify(&self, claims: &[Claim]) -> Result<(), usize> {
-        match &self.pool {
+        let bad = match &self.pool {
             Some(pool) if claims.len() > BATCH => pool.install(|| {
+                // As many batches for each thread, of one size: none waits while another has a batch left.
+                let batches = claims.len().div_ceil(BATCH).next_multiple_of(pool.current_num_threads());
+                let size = claims.len().div_ceil(batches).max(BATCH_LEAST);
                 // `find_map_first` names the same culprit on every run.
-                let bad = claims.par_chunks(BATCH).enumerate().find_map_first(|(n, chunk)| self.bad_in(n, chunk));
-                bad.map_or(Ok(()), Err)
+                let bad_in = |(n, batch)| self.bad_in(batch).map(|place| n * size + place);
+                claims.par_chunks(size).enumerate().find_map_first(bad_in)
             }),
-            _ => claims.chunks(BATCH).enumerate().find_map(|(n, chunk)| self.bad_in(n, chunk)).map_or(Ok(()), Err),
-        }
+            _ => {
+                let mut batches = claims.chunks(BATCH).enumerate();
+                batches.find_map(|(n, batch)| self.bad_in(batch).map(|place| n * BATCH + place))
+            }
+        };
+        bad.map_or(Ok(()), Err)
     }
 
-    /// The place of a bad claim in batch `n`, if it has one.
-    fn bad_in(&self, n: usize, chunk: &[Claim]) -> Option<usize> {
-        if let [claim] = chunk {
-            return (!claim.holds()).then_some(n * BATCH);
+    /// The place of a bad claim in a batch, if it has one.
+    fn bad_in(&self, batch: &[Claim]) -> Option<usize> {
+        if let [claim] = batch {
+            return (!claim.holds()).then_some(0);
         }
         let mut seed = Sha256::new();
         seed.update(self.secret);
         let mut verifier = batch::Verifier::new();
-        for claim in chunk {
+        for claim in batch {
             seed.update(claim.key.0);
             seed.update(claim.signature.0);
             seed.update(claim.message);
@@ -149,9 +158,9 @@ impl Verifier {
         if verifier.verify(ChaCha20Rng::from_seed(seed.finalize().into())).is_ok() {
             return None;
         }
-        let culprit = chunk.iter().position(|claim| !claim.holds());
+        let culprit = batch.iter().position(|claim| !claim.holds());
         // With ZIP-215 a batch fails only if one of its members does.
-        Some(n * BATCH + culprit.expect("a batch of valid signatures is valid"))
+        Some(culprit.expect("a batch of valid signatures is valid"))
     }
 }
 

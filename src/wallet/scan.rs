@@ -53,13 +53,25 @@ pub struct SeenBlock {
     pub transactions: Vec<Seen>,
 }
 
-/// Looks at a block's bytes; what is wrong with them is the fault of whoever served them.
-pub fn block(keys: &ViewKeys, params: &Params, bytes: &[u8]) -> Result<SeenBlock, Reject> {
+/// A block whose body belongs to its header, which is worth the work that it states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its header.
+    pub header: CheckedHeader,
+    /// The ids of coinbase and transfers.
+    pub ids: Vec<Hash>,
+    /// Where its coins come from.
+    pub coinbase: Coinbase,
+    /// Who paid whom.
+    pub transfers: Vec<Transaction>,
+}
+
+/// Opens a block's bytes; what is wrong with them is the fault of whoever served them.
+pub fn open(bytes: &[u8]) -> Result<Opened, Reject> {
     if bytes.len() > BLOCK_BYTES_MAX {
         return Err(Reject::BlockTooLarge { size_bytes: bytes.len() });
     }
     let Block { header, coinbase, transfers } = codec::decode(bytes)?;
-    let id = CheckedHeader::check(header)?.id();
     let ids: Vec<Hash> = std::iter::once(coinbase.id()).chain(transfers.iter().map(Transaction::id)).collect();
     let found = merkle_root(&ids);
     if found != header.merkle_root {
@@ -68,11 +80,18 @@ pub fn block(keys: &ViewKeys, params: &Params, bytes: &[u8]) -> Result<SeenBlock
     if coinbase.height != header.height {
         return Err(Reject::CoinbaseHeight { coinbase: coinbase.height, header: header.height });
     }
+    Ok(Opened { header: CheckedHeader::check(header)?, ids, coinbase, transfers: transfers.into_vec() })
+}
+
+/// Looks at a block's bytes.
+pub fn block(keys: &ViewKeys, params: &Params, bytes: &[u8]) -> Result<SeenBlock, Reject> {
+    let Opened { header, ids, coinbase, transfers } = open(bytes)?;
     let tx_keys: Vec<Key> = transfers.iter().map(|transfer| transfer.tx_key).collect();
     let secrets = keys.shared_all(&tx_keys);
     let mut transactions = vec![self::coinbase(keys, params, ids[0], &coinbase)];
     let known = ids[1..].iter().zip(&transfers).zip(secrets);
     transactions.extend(known.map(|((id, transfer), shared)| seen(keys, *id, transfer, shared.as_ref())));
+    let (id, header) = (header.id(), header.header());
     Ok(SeenBlock { height: header.height, id, prev: header.prev, time: header.time, transactions })
 }
 
@@ -93,6 +112,15 @@ pub fn blocks<B: AsRef<[u8]> + Sync>(
 /// Looks at one transaction that is in no block yet.
 pub fn transaction(keys: &ViewKeys, transfer: &Transaction) -> Seen {
     seen(keys, transfer.id(), transfer, keys.shared(&transfer.tx_key).as_ref())
+}
+
+/// Looks at many of those, on all threads of the pool; without a pool, on this thread.
+pub fn transactions(keys: &ViewKeys, transfers: &[Transaction], pool: Option<&rayon::ThreadPool>) -> Vec<Seen> {
+    let look = |transfer| transaction(keys, transfer);
+    match pool {
+        Some(pool) => pool.install(|| transfers.par_iter().map(look).collect()),
+        None => transfers.iter().map(look).collect(),
+    }
 }
 
 fn coinbase(keys: &ViewKeys, params: &Params, id: Hash, coinbase: &Coinbase) -> Seen {

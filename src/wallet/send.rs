@@ -18,10 +18,8 @@ use crate::wallet::keys::{Coin, OneTimeKey, SpendKeys};
 use crate::wallet::note::{self, NoteError};
 use crate::wallet::state::State;
 
-/// Units for 1,000 bytes that nodes ask for at least, and that is offered unless told otherwise.
-pub const FEE_RATE_MIN: u64 = 1_000;
-/// Nodes do not pass on outputs of less, in units.
-pub const DUST: u64 = 300;
+/// What nodes ask for at least and do not pass on: their pool's own figures, not copies of them.
+pub use crate::blockchain::mempool::{DUST_UNITS as DUST, FEE_RATE_MIN};
 
 /// What each more input takes: the claim and the signature.
 const INPUT_BYTES: usize = 84 + 64;

@@ -5,6 +5,11 @@
 //! needs no journal: their transactions lose their places, their coinbases go, and so does what was
 //! built on those. A transaction that waits goes too when a block spends one of its coins otherwise.
 //!
+//! What was signed may be known, even if it was refused and is forgotten here. Its note is encrypted under a
+//! key that follows from its coins and its receiver alone (RULES 38), so a second note for the same of both
+//! would be told by the first. Hence this wallet remembers for good which notes it has made, and refuses
+//! another one. A second copy of a wallet, or one that is restored from its words, cannot know.
+//!
 //! Left out: judging blocks. Links are checked here, bodies in `scan.rs`, rules by the node.
 
 use std::collections::BTreeMap;
@@ -14,7 +19,7 @@ use crate::blockchain::params::INPUTS_MAX;
 use crate::blockchain::params::OUTPUTS_MAX;
 use crate::blockchain::transaction::{Outpoint, Transaction};
 use crate::primitives::codec::{self, CodecError, Decode, Encode, List};
-use crate::primitives::hash::Hash;
+use crate::primitives::hash::{Hash, tagged};
 use crate::primitives::stealth::Address;
 use crate::wallet::keys::Coin;
 use crate::wallet::scan::{Seen, SeenBlock};
@@ -109,6 +114,20 @@ pub struct Conflict {
     pub other: Hash,
 }
 
+/// Why a transaction that we have just made must not leave the wallet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendFault {
+    /// See [`Conflict`].
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The key of its note has encrypted another one.
+    #[error(
+        "these coins were offered to this address before, with another note, and two notes under one key tell each other; \
+         send the same note, or none"
+    )]
+    OtherNote,
+}
+
 /// The wallet's knowledge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -118,6 +137,8 @@ pub struct State {
     coins: BTreeMap<Outpoint, Coin>,
     /// What the records spend, and which of them does.
     spenders: BTreeMap<Outpoint, Hash>,
+    /// What the key of each note that we made has encrypted, as hashes of both.
+    notes: BTreeMap<Hash, Hash>,
 }
 
 impl State {
@@ -129,6 +150,7 @@ impl State {
             records: BTreeMap::default(),
             coins: BTreeMap::default(),
             spenders: BTreeMap::default(),
+            notes: BTreeMap::default(),
         }
     }
 
@@ -208,9 +230,16 @@ impl State {
         Ok(true)
     }
 
-    /// Takes in a transaction that we have just made.
-    pub fn send(&mut self, seen: &Seen, sent: Sent, note: &str, now: u64) -> Result<(), Conflict> {
+    /// Takes in a transaction that we have just made, before anybody else hears of it.
+    pub fn send(&mut self, seen: &Seen, sent: Sent, note: &str, now: u64) -> Result<(), SendFault> {
+        let noted = sent.transaction.as_ref().and_then(|transaction| noted(transaction, &sent.address));
+        if let Some((key, note)) = noted
+            && *self.notes.get(&key).unwrap_or(&note) != note
+        {
+            return Err(SendFault::OtherNote);
+        }
         self.see(seen, now)?;
+        self.notes.extend(noted);
         let record = self.records.get_mut(&seen.id).expect("what spends our coins concerns us");
         record.note = List::first_of(note.as_bytes().to_vec());
         record.sent = Some(sent);
@@ -299,12 +328,15 @@ impl State {
         });
         codec::encode_into(&(self.records.len() as u64), bytes);
         records.for_each(|record| codec::encode_into(&record, bytes));
+        codec::encode_into(&(self.notes.len() as u64), bytes);
+        self.notes.iter().for_each(|(key, note)| codec::encode_into(&(*key, *note), bytes));
     }
 
     /// From such bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let (marks, bytes) = decode_all::<Mark>(bytes)?;
         let (records, bytes) = decode_all::<Record>(bytes)?;
+        let (notes, bytes) = decode_all::<(Hash, Hash)>(bytes)?;
         if !bytes.is_empty() {
             return Err(CodecError::Trailing { extra: bytes.len() });
         }
@@ -316,6 +348,7 @@ impl State {
             state.index(&record);
             state.records.insert(record.id, record);
         }
+        state.notes.extend(notes);
         Ok(state)
     }
 
@@ -368,6 +401,12 @@ impl State {
             mark.height == start || u128::from(tip - mark.height) < lives
         });
     }
+}
+
+/// What a payment's note was encrypted under, and what came of it, as hashes; none without a note.
+fn noted(transaction: &Transaction, address: &Address) -> Option<(Hash, Hash)> {
+    let key = tagged("spindle/noted-key/1", &[&transaction.tx_key.0, &address.to_bytes()]);
+    Some((key, tagged("spindle/noted/1", &[&transaction.note?])))
 }
 
 fn encode_all<'a, T: Encode + 'a>(values: impl ExactSizeIterator<Item = &'a T>, bytes: &mut Vec<u8>) {

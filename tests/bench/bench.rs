@@ -8,7 +8,9 @@
 #![allow(clippy::cast_precision_loss, reason = "measured values are shown with three digits")]
 
 mod figures;
+mod pool;
 mod process;
+mod transfers;
 mod wallet;
 
 use std::fmt::Write as _;
@@ -18,6 +20,9 @@ use figures::{Figure, SECTIONS};
 fn main() {
     // cargo adds `--bench`; everything else chooses sections.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if wanted == [transfers::LEDGER_ALONE] {
+        return transfers::tell_ledger_kib();
+    }
     println!("{}", machine());
     let mut table = String::from("| figure | must reach | aim | measured |\n| --- | --- | --- | --- |\n");
     for (name, section) in SECTIONS {

@@ -26,14 +26,16 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 8] = [
+pub(crate) const SECTIONS: [Section; 10] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
     ("relay", relay),
     ("kill", kill),
     ("nonces", nonces),
+    ("pool", crate::pool::figures),
     ("wallet", crate::wallet::figures),
+    ("transfers", crate::transfers::figures),
     ("binary", binary),
 ];
 

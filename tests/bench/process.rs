@@ -32,15 +32,39 @@ pub(crate) fn run(arguments: &[&str]) -> (String, Duration) {
 
 /// A chain of so many coinbase-only regtest blocks; made once and kept.
 pub(crate) fn chain_of(blocks: u64) -> PathBuf {
-    let dir = dir(&format!("chain-{blocks}"));
+    made(&format!("chain-{blocks}"), "--blocks", blocks)
+}
+
+/// A regtest chain with so many 1-input 2-output transfers; made once and kept.
+pub(crate) fn chain_of_transfers(txs: u64) -> PathBuf {
+    made(&format!("chain-{txs}-txs"), "--txs", txs)
+}
+
+fn made(name: &str, option: &str, count: u64) -> PathBuf {
+    let dir = dir(name);
     if !dir.join("complete").exists() {
         let _ = std::fs::remove_dir_all(&dir);
-        let count = blocks.to_string();
         let text = dir.to_str().expect("a plain path");
-        run(&["chain", "generate", "--network", "regtest", "--blocks", &count, "--data-dir", text]);
+        run(&["chain", "generate", "--network", "regtest", option, &count.to_string(), "--data-dir", text]);
         std::fs::write(dir.join("complete"), "").expect("the directory was just made");
     }
     dir
+}
+
+/// Processor time of a process so far, user and system.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // Behind the name in brackets, which may hold anything: fields 14 and 15 of proc(5), in hundredths.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_millis((ticks(14) + ticks(15)) * 10)
+}
+
+/// A figure of `/proc/PID/status` in KiB: `VmRSS` or `VmHWM`.
+pub(crate) fn status_kib_of(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
+    line.trim_start_matches(':').split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number")
 }
 
 /// A running daemon.
@@ -95,11 +119,7 @@ impl Daemon {
 
     /// Processor time so far, user and system.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        // Behind the name in brackets, which may hold anything: fields 14 and 15 of proc(5), in hundredths.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        Duration::from_millis((ticks(14) + ticks(15)) * 10)
+        cpu_of(self.child.id())
     }
 
     /// Processor time of the threads that are alive, to the nanosecond.
@@ -112,9 +132,7 @@ impl Daemon {
 
     /// A figure of `/proc/PID/status` in KiB: `VmRSS` or `VmHWM`.
     pub(crate) fn status_kib(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
-        line.trim_start_matches(':').split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number")
+        status_kib_of(self.child.id(), name)
     }
 
     /// Ends it as a power switch would, but for what the kernel still writes.

@@ -15,10 +15,10 @@ use spindle::wallet::state::{Balance, Record, State};
 use crate::world::{Person, World, block_of, start};
 
 /// A generator that is good enough for stories (SplitMix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Dice {
         (z ^ (z >> 31)) % sides
     }
 
-    fn pick(&mut self, count: usize) -> usize {
+    pub(crate) fn pick(&mut self, count: usize) -> usize {
         usize::try_from(self.roll(count as u64)).expect("below a usize")
     }
 }

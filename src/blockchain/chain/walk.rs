@@ -102,8 +102,12 @@ impl Chain {
         }
     }
 
-    /// The blocks that were applied or undone since the last call, in order: a turn's at the most, if it is
-    /// called after each.
+    /// The blocks that were applied or undone and nobody has taken note of, in order.
+    pub fn passed(&self) -> &[Passed] {
+        &self.passed
+    }
+
+    /// Takes note of them: a turn's at the most, if it is called in each.
     pub fn take_passed(&mut self) -> Vec<Passed> {
         std::mem::take(&mut self.passed)
     }
