@@ -27,7 +27,7 @@ fn happen(world: &mut World, rng: &mut Rng) {
     let (a, b): (Who, Who) = (rng.below(NODES), rng.below(NODES));
     match rng.below(100) {
         0..25 => drop(world.mine(a, 1 + rng.below(4))),
-        25..40 => (0..1 + rng.below(4)).for_each(|_| drop(hand_in(world, rng, a))),
+        25..40 => (0..=rng.below(4)).for_each(|_| drop(hand_in(world, rng, a))),
         40..44 if a != b => in_conflict(world, rng, a, b),
         44..47 => too_cheap(world, rng, a),
         47..50 if a != b => child_first(world, rng, a, b),

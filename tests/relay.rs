@@ -134,7 +134,9 @@ fn told(effects: &[Effect]) -> BTreeMap<PeerId, Vec<Hash>> {
     let mut told: BTreeMap<PeerId, Vec<Hash>> = BTreeMap::new();
     for effect in effects {
         if let Effect::BroadcastTx { peers, ids } = effect {
-            peers.iter().for_each(|peer| told.entry(*peer).or_default().extend(ids));
+            for peer in peers {
+                told.entry(*peer).or_default().extend(ids);
+            }
         }
     }
     told
@@ -219,7 +221,9 @@ fn what_an_announcer_keeps_back_comes_from_another_in_time() {
         let coin = world.spendable(0)[0];
         let transfer = spend(&world, coin, 5_000);
         let peers: Vec<PeerId> = (0..=silent).map(|number| world.puppet(0, stranger(number))).collect();
-        peers.iter().for_each(|peer| announce(&mut world, *peer, &[transfer.id()]));
+        for peer in &peers {
+            announce(&mut world, *peer, &[transfer.id()]);
+        }
         let honest = peers[usize::from(silent)];
         let began = world.now.mono;
         while questions(&world.effects(0), honest).is_empty() {
@@ -244,7 +248,9 @@ fn a_crowd_of_silent_announcers_costs_one_delay() {
     world.verifying = Verifying::Held;
     world.submit(1, &transfer);
     // They know of it before the node that has it.
-    crowd.iter().for_each(|peer| announce(&mut world, *peer, &[transfer.id()]));
+    for peer in &crowd {
+        announce(&mut world, *peer, &[transfer.id()]);
+    }
     world.connect(0, 1);
     world.verifying = Verifying::AtOnce;
     world.settle();
@@ -444,7 +450,9 @@ fn every_wallet_gets_its_verdict() {
         world.step(0, Event::SubmitTx { peer, transaction });
     };
     world.verifying = Verifying::Held;
-    wallets.iter().for_each(|wallet| submit(&mut world, *wallet, &transfer));
+    for wallet in &wallets {
+        submit(&mut world, *wallet, &transfer);
+    }
     let peer = world.puppet(0, stranger(1));
     announce(&mut world, peer, &[transfer.id()]);
     assert!(world.verify(0) && !world.verify(0), "one batch for all");
@@ -899,4 +907,46 @@ fn an_honest_payment_gets_through_a_flood() {
         "{full} of 100,000 wait, {} bytes; the longest answer took {longest_us} us",
         world.members[0].node.pool().used_bytes()
     );
+}
+
+// --- answers -------------------------------------------------------------------------------------
+
+/// A payment into a thousand outputs: 41 KB.
+fn large(world: &World, coin: Coin) -> Transaction {
+    let output = Output { amount: (coin.input.amount - 100_000) / 1_000, key: Key([9; 32]), view_tag: 0 };
+    sign(world.params.genesis_id(), &[coin], unsigned(&[coin], vec![output; 1_000], false))
+}
+
+/// Goal: an answer holds what waits here in the order of the question, up to the one that passes 128 KiB; what found
+/// no room comes with the next question. Method: large payments and an unknown id, asked for by a stranger; then a
+/// second node that reads them all.
+#[test]
+fn answers_are_in_order_and_end_at_128_kib() {
+    let mut world = line(1);
+    world.keep_effects(0);
+    let coins = world.spendable(0);
+    let transfers: Vec<Transaction> = coins[..8].iter().map(|coin| large(&world, *coin)).collect();
+    for transfer in &transfers {
+        world.submit(0, transfer);
+    }
+    let peer = world.puppet(0, stranger(1));
+    let mut ids: Vec<Hash> = transfers.iter().rev().map(Transaction::id).collect();
+    ids.insert(1, Hash([7; 32]));
+    world.effects(0);
+    world.step(0, Event::GetTxs { peer, ids: ids.clone() });
+    let answers = world.effects(0).into_iter().filter_map(|effect| match effect {
+        Effect::Send { message: Message::Txs(transactions), .. } => Some(transactions),
+        _ => None,
+    });
+    let [answer] = &answers.collect::<Vec<_>>()[..] else { panic!("one answer") };
+    let answered: Vec<Hash> = answer.iter().map(|bytes| Hash::sha256d(bytes)).collect();
+    assert_eq!(answered, [ids[0], ids[2], ids[3], ids[4]], "three are 123 KB, and the one that passes");
+
+    let newcomer = world.add(MemoryDisk::default());
+    world.keep_effects(newcomer);
+    world.connect(newcomer, 0);
+    world.pass(12_000);
+    assert!(transfers.iter().all(|transfer| pool_has(&world, newcomer, transfer)));
+    let asked = questions(&world.effects(newcomer), world.peer_of(newcomer, 0));
+    assert_eq!(asked.iter().map(Vec::len).collect::<Vec<_>>(), [8, 4], "the rest, and not all of it again");
 }

@@ -141,7 +141,9 @@ fn missing_transfers_are_asked_for_by_place() {
         let last = &payments[8];
         payments.push(pay(&world.params, &[coin_from(last, 0)], &[last.outputs[0].amount - 5_000]));
         let block = block_of(&world, &payments);
-        payments[..known].iter().for_each(|payment| _ = world.submit(0, payment));
+        for payment in &payments[..known] {
+            world.submit(0, payment);
+        }
         let peer = stranger(&mut world, 1);
         world.effects(0);
         announce(&mut world, peer, &sketch_of(&block));
@@ -166,7 +168,9 @@ fn transfers_are_served_from_the_block() {
     let coins = world.spendable(0);
     let payments: Vec<Transaction> =
         coins[..5].iter().map(|coin| pay(&world.params, &[*coin], &[coin.input.amount - 5_000])).collect();
-    payments[..2].iter().for_each(|payment| _ = world.submit(0, payment));
+    for payment in &payments[..2] {
+        world.submit(0, payment);
+    }
     world.verifying = Verifying::Held;
     for payment in &payments[2..] {
         world.submit(0, payment);
@@ -278,6 +282,9 @@ fn a_transaction_may_leave_the_pool_in_between() {
     assert_eq!(world.tip(0), block.id());
 }
 
+/// What a liar does to a sketch.
+type Lie = fn(&mut NewBlock);
+
 // --- liars ---------------------------------------------------------------------------------------
 
 /// Goal: a sketch that lies under an honest header leads to the whole block and to no other, and keeps no honest copy
@@ -285,7 +292,7 @@ fn a_transaction_may_leave_the_pool_in_between() {
 /// an honest announcer of the same block.
 #[test]
 fn a_lying_sketch_never_makes_a_wrong_block() {
-    let lies: [(&str, fn(&mut NewBlock)); 5] = [
+    let lies: [(&str, Lie); 5] = [
         ("others", |sketch| sketch.short_ids = List::first_of(vec![[7; 6]; 3])),
         ("order", |sketch| sketch.short_ids = List::first_of(sketch.short_ids.iter().rev().copied().collect())),
         ("twice", |sketch| sketch.short_ids = List::first_of(vec![sketch.short_ids[0]; 3])),
@@ -297,7 +304,9 @@ fn a_lying_sketch_never_makes_a_wrong_block() {
             let (mut world, payments) = node(3);
             let block = block_of(&world, &payments);
             let known = if knows_all { 3 } else { 1 };
-            payments[..known].iter().for_each(|payment| _ = world.submit(0, payment));
+            for payment in &payments[..known] {
+                world.submit(0, payment);
+            }
             let (liar, honest) = (stranger(&mut world, 1), stranger(&mut world, 2));
             let mut sketch = sketch_of(&block);
             lie(&mut sketch);
@@ -333,7 +342,9 @@ fn liars_cannot_take_all_places() {
         let (mut world, payments) = node(3);
         let block = block_of(&world, &payments);
         if knows_all {
-            payments.iter().for_each(|payment| _ = world.submit(0, payment));
+            for payment in &payments {
+                world.submit(0, payment);
+            }
         }
         let mut sketch = sketch_of(&block);
         sketch.short_ids = List::first_of(vec![[7; 6]; 3]);

@@ -46,7 +46,9 @@ fn what_pays_most_comes_first() {
     let middle = payment(&world, coins[1], 5_000);
     let rich = payment(&world, coins[2], 9_000);
     let child = payment(&world, coin_from(&poor, 0), 30_000);
-    [&poor, &middle, &rich, &child].into_iter().for_each(|payment| _ = world.submit(0, payment));
+    for payment in [&poor, &middle, &rich, &child] {
+        world.submit(0, payment);
+    }
     world.pass(1_250);
     let template = given(&mut world).pop().expect("a better one");
     assert_eq!(ids(&template), [&poor, &child, &rich, &middle].map(Transaction::id));

@@ -390,7 +390,9 @@ impl Transactions {
         let origin = Origin::Peer(peer, ip);
         let batch = transactions.into_iter().map(|transaction| (origin, transaction)).collect();
         if !ids.is_empty() && !self.verify(turn, batch) {
-            ids.into_iter().for_each(|id| self.ask_again(peer, id));
+            for id in ids {
+                self.ask_again(peer, id);
+            }
         }
     }
 
@@ -500,7 +502,9 @@ impl Transactions {
 
     /// Blocks were undone and these wait again: news for whoever was on the other branch.
     pub fn on_returned(&mut self, ids: &[Hash]) {
-        ids.iter().for_each(|id| self.tell_on(*id));
+        for id in ids {
+            self.tell_on(*id);
+        }
     }
 
     /// What could not be in the next block may be in the one after.
@@ -640,7 +644,9 @@ impl Transactions {
             self.turn_page(turn, peer, after);
         }
         over.retain(|id| !self.verifying.contains_key(id));
-        over.into_iter().for_each(|id| self.release(turn, id));
+        for id in over {
+            self.release(turn, id);
+        }
     }
 
     /// Asks for the next page of a peer's pool, if there is room for it.

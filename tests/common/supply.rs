@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spindle::blockchain::block::Block;
 use spindle::blockchain::chain::Chain;
-use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Output};
+use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Output, Transaction};
 use spindle::primitives::codec;
 use spindle::primitives::hash::Hash;
 
@@ -86,8 +86,8 @@ impl Supply {
 
     fn count(&mut self, block: &Block, maturity: u64) -> Counted {
         let mut changes = Vec::new();
-        for transfer in block.transfers.iter() {
-            for coin in transfer.inputs.iter() {
+        for transfer in &block.transfers {
+            for coin in &transfer.inputs {
                 self.take(coin);
                 changes.push(Change::Spent(*coin));
             }
@@ -98,7 +98,7 @@ impl Supply {
         }
         changes.push(made(block.coinbase.id(), 0, &block.coinbase.output, block.header.height + maturity));
         self.put_from(&changes, 1);
-        Counted { id: block.id(), changes, transfers: block.transfers.iter().map(|transfer| transfer.id()).collect() }
+        Counted { id: block.id(), changes, transfers: block.transfers.iter().map(Transaction::id).collect() }
     }
 
     fn put_from(&mut self, changes: &[Change], last: usize) {

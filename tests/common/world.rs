@@ -625,7 +625,7 @@ impl World {
                 let coin = Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 };
                 coins.insert(coin.coin(), coin);
             }
-            for input in transfer.inputs.iter() {
+            for input in &transfer.inputs {
                 coins.remove(&input.coin());
             }
         }
