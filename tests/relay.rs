@@ -15,9 +15,9 @@ use spindle::blockchain::mempool::{CHAIN_MAX, FILE, ORPHANS_MAX, ORPHANS_PER_SOU
 use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
 use spindle::node::event::{Effect, Event, PeerId};
-use spindle::node::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::node::message::{Message, TX_IDS_MAX};
 use spindle::node::reason::Reason;
+use spindle::node::transactions::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
 

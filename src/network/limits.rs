@@ -9,12 +9,12 @@ use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
 use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
-use crate::node::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
 use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
 use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
 use crate::node::transactions::VERIFYING_BYTES_MAX;
+use crate::node::transactions::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
 use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.

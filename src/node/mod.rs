@@ -6,7 +6,7 @@
 //!
 //! [`session`] is one connection without its socket and [`serve`] answers reads; both run on the
 //! peer's own threads. What they let through arrives here: [`peers`] knows who is connected,
-//! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks, [`transactions`] and [`exchange`] what
+//! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks, [`transactions`] what
 //! waits for one, [`templates`] are for our miners, [`addresses`] and [`dialer`] find others,
 //! [`durability`] says what may be promised. `conduct` puts them together: what each event means, and what
 //! follows. Each part owns its fields; a [`turn::Turn`] lends them the rest.
@@ -42,8 +42,6 @@ pub mod sync;
 pub mod relay;
 
 pub mod sketches;
-
-pub mod exchange;
 
 pub mod transactions;
 

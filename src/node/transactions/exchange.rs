@@ -1,6 +1,6 @@
 //! What passes between one peer and us about transactions: what it announced, owes, has and will be told.
 //!
-//! Bookkeeping for [`transactions`](super::transactions), bounded for each peer. It decides nothing.
+//! Bookkeeping, bounded for each peer. It decides nothing.
 
 use std::collections::{BTreeSet, VecDeque};
 
