@@ -497,7 +497,8 @@ fn a_wallet_may_be_faster_than_the_adoption_of_its_orphan() {
     let transaction = Box::new(world.read(&parent));
     world.step(0, Event::SubmitTx { peer: wallet, transaction });
     assert!(world.verify(0), "the parent, and with it the first orphan");
-    for child in &children {
+    // They are adopted from the first on.
+    for child in children.iter().rev() {
         let transaction = Box::new(world.read(child));
         world.step(0, Event::SubmitTx { peer: wallet, transaction });
     }

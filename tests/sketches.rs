@@ -13,6 +13,7 @@ use spindle::blockchain::transaction::{Output, Transaction};
 use spindle::node::event::{Announced, Effect, Event, PeerId};
 use spindle::node::message::{Message, NewBlock, ShortIdKey};
 use spindle::node::reason::Reason;
+use spindle::node::report::Report;
 use spindle::node::sketches::SKETCHES_MAX;
 use spindle::primitives::codec::List;
 use spindle::primitives::frame::{KIND_BLOCK, frame_into};
@@ -363,18 +364,31 @@ fn liars_cannot_take_all_places() {
     }
 }
 
-/// Goal: who repeats himself has the pool looked through once. Method: the same sketch a hundred times.
+/// Goal: who repeats himself has the pool looked through once. Method: sketches a hundred times: of a block that is not
+/// known, and of one that is complete and a lie.
 #[test]
-fn a_repeated_sketch_is_asked_about_once() {
-    let (mut world, payments) = node(3);
-    let block = block_of(&world, &payments);
-    let peer = stranger(&mut world, 1);
-    for _ in 0..100 {
-        announce(&mut world, peer, &sketch_of(&block));
+fn a_repeated_sketch_is_looked_at_once() {
+    for is_lie in [false, true] {
+        let (mut world, payments) = node(3);
+        let block = block_of(&world, &payments);
+        let mut sketch = sketch_of(&block);
+        if is_lie {
+            for payment in &payments {
+                world.submit(0, payment);
+            }
+            sketch.coinbase.output.key = Key([0xdd; 32]);
+        }
+        let peer = stranger(&mut world, 1);
+        world.effects(0);
+        for _ in 0..100 {
+            announce(&mut world, peer, &sketch);
+        }
+        let effects = world.effects(0);
+        let is_doubt = |effect: &&Effect| matches!(effect, Effect::Tell(Report::Note { text, .. }) if text.contains("sketched it is none"));
+        let (asked, doubts) = (asked_places(&effects, peer).len(), effects.iter().filter(is_doubt).count());
+        assert_eq!((asked, doubts), if is_lie { (0, 1) } else { (1, 0) });
+        assert!(asked_whole(&effects, &block).len() <= 1);
     }
-    let effects = world.effects(0);
-    assert_eq!(asked_places(&effects, peer).len(), 1);
-    assert!(asked_whole(&effects, &block).len() <= 1);
 }
 
 /// Goal: a block that breaks a rule is condemned by its whole body, however complete its sketch is, and its sender is

@@ -95,7 +95,7 @@ fn a_wish_for_a_block_renews_the_template_at_once() {
     let place = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted);
     let mine = place(|effect| matches!(effect, Effect::Mine { template: Some(template) } if ids(template).len() == 2));
     let generate = place(|effect| matches!(effect, Effect::Generate { count: 1 }));
-    assert!(generate.is_some() && mine < generate, "first the template, then the wish: {mine:?}, {generate:?}");
+    assert!(mine.is_some() && mine < generate, "first the template, then the wish: {mine:?}, {generate:?}");
     world.step(0, Event::Generate { count: 1 });
     assert_eq!(given(&mut world).len(), 0, "it is the same one");
 }
