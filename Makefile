@@ -8,7 +8,7 @@ CARGO ?= cargo
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-8s  %s\n", $$1, $$2 }'
 
-run-two: ## two nodes in one terminal until Ctrl-C; BLOCKS=20 ends when both have that height
+run-two: ## two nodes, two wallets and a payment in one terminal until Ctrl-C; BLOCKS=20 ends at that height
 	@$(CARGO) build --quiet
 	@tests/run-two.sh $(BLOCKS)
 

@@ -1,126 +1,127 @@
 #!/usr/bin/env bash
-# Two nodes in one terminal: the first mines, the second is told nothing, finds it and follows.
+# Two nodes and two wallets in one terminal: the first node mines to the first wallet, the second node is told
+# nothing, finds the first and follows. Then the first wallet pays the second, and the payment is seen at each
+# of its steps.
 #
 #   tests/run-two.sh            until Ctrl-C
-#   tests/run-two.sh BLOCKS     until both have the same tip at this height or above it
+#   tests/run-two.sh BLOCKS     until all of that is done and both have the same tip at this height or above it
 #
-# Ends with 0 if all went well and both nodes stopped in order. Keeps its files in target/run-two.
+# Ends with 0 if all went well, both nodes stopped in order, and the wallets have together what the emission
+# says. Keeps its files in target/run-two.
 set -u
-# Each background job in a process group of its own: Ctrl-C comes here alone, and each node is told once.
-set -m
 
-readonly limit_s=120
+limit_s=120
+readonly amount=5.00000000
 blocks=${1:-}
 target=${CARGO_TARGET_DIR:-target}
 here=$target/run-two
 spindle=${SPINDLE:-$target/debug/spindle}
-
-say() { printf 'run-two: %s\n' "$*"; }
-fail() {
-    say "FAILED: $*" >&2
-    failed=1
-}
+threads=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+# shellcheck source=tests/two-nodes.sh
+source "$(dirname "$0")/two-nodes.sh"
 
 if [[ -n $blocks && ! $blocks =~ ^[1-9][0-9]{0,5}$ ]]; then
     say "BLOCKS is \`$blocks\`; a height from 1 to 999999 is needed, or nothing to go on until Ctrl-C" >&2
     exit 2
 fi
-failed=0
-interrupted=0
-pids=()
-readers=()
 rm -rf "$here"
 mkdir -p "$here" || exit 1
 
-# Puts a name before each line of a node, coloured on a terminal, and keeps the lines for us to look at.
-name_lines() {
-    local name=$1 colour=$2 plain=
-    if [[ -t 1 ]]; then plain=$'\e[0m'; else colour=; fi
-    while IFS= read -r line; do
-        printf '%s\n' "$line" >>"$here/$name.log"
-        printf '%s%-6s%s %s\n' "$colour" "$name" "$plain" "$line"
+# The first node mines to the first wallet; the second finds it and follows.
+meet() {
+    start 0 --mine --mining-threads "$threads" --mine-to "${addresses[0]}"
+    # The second comes when there is something to sync.
+    await "a chain of 5 blocks" reached 0 5 || return
+    start 1
+    # What a block pays can be spent 10 blocks later.
+    await "the same tip at height 11 on both nodes" agree 11
+}
+
+# The first wallet pays the second one over the first node, and the second sees it over the second node.
+pay() {
+    local before answer
+    say "blocks come many times a second now: the first node starts again without mining, so that a payment waits for a while"
+    stop 0
+    before=$(lines 1)
+    start 0
+    await "a new connection of the two" told 1 "$before" 'connected .*: spindle/' || return
+    await "the same tip on both nodes" agree 11 || return
+
+    say "the first wallet pays $amount to the second, over the first node"
+    answer=$(wallet 0 send "${addresses[1]}" "$amount" --yes --port "${ports[0]}" 2>&1) || { broke "the first wallet could not pay: $answer" || return; }
+    while IFS= read -r line; do say "    $line"; done <<<"$answer"
+    txid=$(sed -n 's/^sent .* in transaction \([0-9a-f]\{64\}\),.*/\1/p' <<<"$answer")
+    await "transaction ${txid:0:16} in the second node's mempool" told 1 "$before" "transaction $txid waits" || return
+    say "it waits in the second node's mempool too"
+    sees "0.00000000 $amount 0.00000000" "unconfirmed" || return
+
+    say "the first node starts again and mines; what waited there waits there still"
+    before=$(lines 1)
+    stop 0
+    start 0 --mine --mining-threads "$threads" --mine-to "${addresses[0]}"
+    await "a block with transaction ${txid:0:16}" told 1 "$before" "block at height=.* confirms .*${txid:0:16}" || return
+    say "it is in a block:$(grep -o ' block at height=[0-9]* confirms .*' "$here/second.log" | tail -n 1)"
+    sees "$amount 0.00000000 0.00000000" "confirmed" || return
+    paid=1
+    # The first wallet asks the node that mines for it.
+    answer=$(balance 0 0) && say_balance 0 "$answer"
+}
+
+# sees BALANCE WORD: whether the second wallet sees the payment so, asking the second node.
+sees() {
+    local answer
+    if answer=$(balance 1 1) && [[ ${answer% *} == "$1" ]]; then
+        say_balance 1 "$answer"
+    else
+        broke "the second wallet does not see $amount $2, but \`${answer:-nothing}\` (confirmed, unconfirmed, immature, height)"
+    fi
+}
+
+# The second node alone, whose tip stays where it is: what both wallets have must be all that there is.
+add_up() {
+    local first second supply
+    for _ in 1 2 3; do
+        first=$(balance 0 1) && second=$(balance 1 1) || { fail "a wallet does not say its balance" && return; }
+        [[ ${first##* } == "${second##* }" ]] && break
     done
+    say_balance 0 "$first"
+    say_balance 1 "$second"
+    stop 1
+    supply=$("$spindle" chain verify --data-dir "$here/second" | sed -n 's/^\(height\|supply\)  *\([0-9]*\).*/\2/p' | xargs)
+    read -r -a first <<<"$first"
+    read -r -a second <<<"$second"
+    local sum=0 coins
+    for coins in "${first[@]:0:3}" "${second[@]:0:3}"; do sum=$((sum + $(units "$coins"))); done
+    if [[ "${first[3]} $sum" == "$supply" && ${second[3]} == "${first[3]}" ]]; then
+        say "both wallets together have $sum units at height ${first[3]}: the whole supply, as \`chain verify\` counts it"
+    else
+        fail "both wallets have $sum units at heights ${first[3]} and ${second[3]}; \`chain verify\` says \`$supply\` (height, supply)"
+    fi
 }
 
-# start NAME COLOUR OPTIONS...
-start() {
-    local name=$1 colour=$2
-    shift 2
-    : >"$here/$name.log"
-    mkfifo "$here/$name.pipe" || exit 1
-    name_lines "$name" "$colour" <"$here/$name.pipe" &
-    readers+=($!)
-    "$spindle" daemon --data-dir "$here/$name" "$@" >"$here/$name.pipe" 2>&1 &
-    pids+=($!)
-}
-
-# The newest tip that a node has told of, as `height=N hash=H`.
-tip() { sed -n 's/.* tip \(height=[0-9]* hash=[0-9a-f]*\).*/\1/p' "$here/$1.log" | tail -n 1; }
-
-# Whether all nodes that were started are still there.
-alive() {
-    local pid
-    for pid in "${pids[@]}"; do kill -0 "$pid" 2>/dev/null || return 1; done
-}
-
-# The height in such a text; 0 if there is none yet.
-height_of() {
-    local height=${1#height=}
-    echo "${height:+${height%% *}}" | grep . || echo 0
-}
-
-# Whether both have the same tip, high enough. Each log is read once: it goes on growing meanwhile.
-agree() {
-    local first second height
-    first=$(tip first)
-    second=$(tip second)
-    height=$(height_of "$first")
-    [[ -n $first && $first == "$second" ]] && ((height >= blocks)) || return 1
-    say "both nodes have the same tip at height $height, after $SECONDS s"
-    say "first   $first"
-    say "second  $second"
-}
-
-stop() {
-    local n name code
-    # The follower first, so that what it has stays what was said of it.
-    for n in 1 0; do
-        name=$([[ $n == 0 ]] && echo first || echo second)
-        kill -INT "${pids[n]}" 2>/dev/null
-        while kill -0 "${pids[n]}" 2>/dev/null; do wait "${pids[n]}" 2>/dev/null && break; done
-        wait "${pids[n]}"
-        code=$?
-        ((code == 0)) || fail "the $name node ended with exit code $code"
-        wait "${readers[n]}" 2>/dev/null
-    done
-}
-
-trap 'interrupted=1' INT TERM
+trap 'interrupted=1' INT TERM HUP PIPE
 SECONDS=0
-threads=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-start first $'\e[36m' --port 9000 --mine --mining-threads "$threads"
-# The second comes when there is something to sync, or after a while on a slow machine.
-while ((!interrupted && SECONDS < 10 && $(height_of "$(tip first)") < 5)) && alive; do sleep 0.1; done
-start second $'\e[33m' --port 9001
-if [[ -z $blocks ]]; then say "Ctrl-C stops both"; fi
-
-while ((!interrupted)); do
-    if ! alive; then
-        fail "a node ended by itself; its last lines stand above"
-        break
-    fi
+paid=0
+addresses=("$(new_wallet 0)" "$(new_wallet 1)")
+if [[ -z ${addresses[0]} || -z ${addresses[1]} ]]; then
+    fail "the wallets could not be made"
+    exit 1
+fi
+say "the first wallet is  ${addresses[0]}"
+say "the second wallet is ${addresses[1]}"
+if meet && pay; then
     if [[ -n $blocks ]]; then
-        if agree; then break; fi
-        if ((SECONDS >= limit_s)); then
-            fail "no common tip at height $blocks within $limit_s s"
-            say "first   $(tip first)" >&2
-            say "second  $(tip second)" >&2
-            break
+        if await "the same tip at height $blocks on both nodes" agree "$blocks"; then
+            say "both nodes have the same tip, after $SECONDS s: $(tip 1)"
         fi
+    else
+        say "Ctrl-C stops both"
+        limit_s=$((1 << 40)) await "Ctrl-C" false
     fi
-    sleep 0.2
-done
-stop
-((interrupted)) && [[ -n $blocks ]] && fail "interrupted before both had the same tip at height $blocks"
+fi
+stop 0
+((paid && !failed)) && add_up
+stop 1
+if ((interrupted)) && [[ -n $blocks ]]; then fail "interrupted before all was done"; fi
 ((failed)) || say "both nodes have stopped, their ports and directories are free"
 exit "$failed"

@@ -15,7 +15,7 @@ use crate::node::dialer::Dialer;
 use crate::node::durability::Durability;
 use crate::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
 use crate::node::message::{Activation, HEADERS_MAX, Hello, Message, PeerAddress, shown};
-use crate::node::peers::{self, Newcomer};
+use crate::node::peers::{self, Newcomer, Peer};
 use crate::node::reason::Reason;
 use crate::node::relay::Relay;
 use crate::node::report::{Level, Report};
@@ -250,7 +250,9 @@ impl Conduct {
         let newcomer = Newcomer { peer, direction, address, target, hello };
         let surplus = turn.peers.add(turn.now.mono, self.config.nonce, newcomer, &mut self.rng);
         let (agent, height, peers) = (shown(&hello.agent), hello.height, turn.peers.len());
-        turn.tell(Report::Connected { peer, direction, address, agent, height, peers });
+        let is_program = turn.peers.get(peer).is_some_and(Peer::is_program);
+        let level = if is_program { Level::Debug } else { Level::Info };
+        turn.tell(Report::Connected { peer, direction, address, agent, height, peers, level });
         if let Some(surplus) = surplus {
             turn.hang_up(surplus, Reason::Duplicate);
             if surplus == peer {
@@ -455,12 +457,14 @@ impl Conduct {
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
-        let is_calm = room == Room::Enough && !catching_up && turn.chain.rests() && turn.chain.passed().is_empty();
-        self.transactions.pump(turn, is_calm);
-        let mines = is_calm && self.dialer.has_looked();
-        self.templates.pump(turn, self.config.payout.as_ref().filter(|_| mines));
-        if let Some(count) = self.generate.take() {
-            turn.out.push(Effect::Generate { count });
+        let is_calm = room == Room::Enough && !catching_up && turn.chain.rests();
+        let follows = turn.chain.passed().is_empty();
+        self.transactions.pump(turn, is_calm && follows);
+        // A template is made of chain and pool: until the next turn, when both say the same, the old one does.
+        if follows {
+            let mines = is_calm && self.dialer.has_looked();
+            self.templates.pump(turn, self.config.payout.as_ref().filter(|_| mines));
+            turn.out.extend(self.generate.take().map(|count| Effect::Generate { count }));
         }
         Ok(())
     }

@@ -90,6 +90,8 @@ pub enum Report {
         height: u64,
         /// Peers now.
         peers: usize,
+        /// How loud: each wallet command is a peer for a moment, and no news.
+        level: Level,
     },
     /// A peer went.
     Disconnected {
@@ -101,6 +103,8 @@ pub enum Report {
         reason: Reason,
         /// Peers now.
         peers: usize,
+        /// How loud.
+        level: Level,
     },
     /// A dial came to nothing.
     DialFailed {
@@ -150,7 +154,10 @@ impl Report {
     pub fn level(&self) -> Level {
         match self {
             Self::Refused { .. } | Self::Room { .. } => Level::Warn,
-            Self::DialFailed { level, .. } | Self::Note { level, .. } => *level,
+            Self::Connected { level, .. }
+            | Self::Disconnected { level, .. }
+            | Self::DialFailed { level, .. }
+            | Self::Note { level, .. } => *level,
             _ => Level::Info,
         }
     }
@@ -186,11 +193,11 @@ impl fmt::Display for Report {
                     None => Ok(()),
                 }
             }
-            Self::Connected { peer, direction, address, agent, height, peers } => {
+            Self::Connected { peer, direction, address, agent, height, peers, .. } => {
                 let way = if *direction == Direction::Inbound { "from" } else { "to" };
                 write!(f, "{peer} connected {way} {address}: {agent} at height {height} (peers={peers})")
             }
-            Self::Disconnected { peer, address, reason, peers } => {
+            Self::Disconnected { peer, address, reason, peers, .. } => {
                 write!(f, "{peer} at {address} disconnected: {reason} (peers={peers})")
             }
             Self::DialFailed { target, reason, .. } => write!(f, "cannot connect to {target}: {reason}"),

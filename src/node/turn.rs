@@ -61,7 +61,8 @@ impl Turn<'_> {
         {
             self.out.push(Effect::Refuse { ip: gone.address.ip(), until: Some(until) });
         }
-        self.tell(Report::Disconnected { peer, address: gone.address, reason, peers: self.peers.len() });
+        let level = if gone.is_program() && !reason.is_fault() { Level::Debug } else { Level::Info };
+        self.tell(Report::Disconnected { peer, address: gone.address, reason, peers: self.peers.len(), level });
         self.lost.push(gone);
     }
 }

@@ -115,11 +115,12 @@ fn agreed(wallet: &Wallet, plan: &Plan, yes: bool) -> Result<bool, Failure> {
     let own = if *address == wallet.address() { " (this wallet's own)" } else { "" };
     let [amount, fee, total, change] = [*amount, *fee, total, *change].map(amount::show);
     let address = address::show(&wallet.params, address);
+    let spent = if coins.len() == 1 { "one coin that is".into() } else { format!("{} coins that are", coins.len()) };
     let mut lines = vec![
         format!("pays     {amount:>20}  to {address}{own}"),
         format!("fee      {fee:>20}"),
         format!("total    {total:>20}"),
-        format!("change   {change:>20}  comes back, out of {} coins that are spent", coins.len()),
+        format!("change   {change:>20}  comes back, out of {spent} spent"),
     ];
     if !note.is_empty() {
         lines.push(format!("note     {note}"));
