@@ -784,7 +784,9 @@ impl World {
 
     fn settle(&mut self) {
         let ground = Ground { ledger: &self.ledger, next_height: self.position.height + 1, now: at(0) };
-        while self.pool.readmit(&self.params, &ground, READMIT_BYTES) {}
+        while !self.pool.is_settled() {
+            self.pool.readmit(&self.params, &ground, READMIT_BYTES);
+        }
     }
 
     /// Compares, and takes over the order of entry: those that a reorganisation let stay entered earlier.
@@ -1010,8 +1012,9 @@ fn returning_is_sliced() {
         world.undo();
     }
     let ground = Ground { ledger: &world.ledger, next_height: world.position.height + 1, now: at(0) };
-    let mut calls = 1;
-    while world.pool.readmit(&world.params, &ground, READMIT_BYTES) {
+    let mut calls = 0;
+    while !world.pool.is_settled() {
+        world.pool.readmit(&world.params, &ground, READMIT_BYTES);
         calls += 1;
     }
     assert_eq!(world.pool.len(), payments.len());

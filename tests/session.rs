@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use spindle::blockchain::block::{Block, Header, ReadBlock};
 use spindle::blockchain::params::{Params, TRANSACTION_BYTES_MAX};
+use spindle::blockchain::reject::Reject;
 use spindle::blockchain::transaction::{Coinbase, Input, Outpoint, Output as CoinOutput, Transaction};
-use spindle::node::event::{Asked, Direction, Event, PeerId};
-use spindle::node::message::{Hello, Kind, Message};
+use spindle::node::event::{Announced, Asked, Direction, Event, PeerId};
+use spindle::node::message::{Hello, Kind, Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::session::{HANDSHAKE_MS, Output, Session, SessionConfig};
-use spindle::primitives::codec::List;
+use spindle::primitives::codec::{self, List};
 use spindle::primitives::frame::{FrameHeader, KIND_BLOCK, frame_into};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, SecretKey, Verifier};
@@ -178,7 +179,15 @@ fn answers_come_only_to_questions() {
     let missing = Message::Missing(first.id()).to_frame();
     let block = block_frame(&first);
     let ask_block = Asked::Blocks(vec![first.id()]);
+    let transfer = transfer(1, 2);
+    let txs = Message::Txs(vec![codec::encode(&transfer)]).to_frame();
+    let block_txs = Message::BlockTxs { block: first.id(), transfers: vec![codec::encode(&transfer)] }.to_frame();
+    let ask_block_txs = Asked::BlockTxs(first.id(), 1);
     let cases = [
+        (Kind::Txs, txs, Asked::Txs(vec![transfer.id()])),
+        (Kind::Pool, Message::Pool(List::default()).to_frame(), Asked::Pool),
+        (Kind::BlockTxs, block_txs, ask_block_txs.clone()),
+        (Kind::Missing, missing.clone(), ask_block_txs),
         (Kind::Headers, headers, Asked::Headers),
         (Kind::Peers, peers, Asked::Peers),
         (Kind::Missing, missing, ask_block.clone()),
@@ -193,6 +202,93 @@ fn answers_come_only_to_questions() {
     let other = Message::Missing(Hash([8; 32])).to_frame();
     let asked = [Asked::Blocks(vec![first.id()])];
     assert_eq!(ends(|| open(&asked), &other), Some(Reason::Unasked { kind: Kind::Missing }));
+    let verdict = Message::Verdict { id: Hash::ZERO, why: List::default() }.to_frame();
+    assert_eq!(ends(|| open(&[]), &verdict[..13]), Some(Reason::Unasked { kind: Kind::Verdict }), "we submit nothing");
+}
+
+/// A transfer of a coin by its number into one output, signed by the key of another number.
+fn transfer(number: u8, signer: u8) -> Transaction {
+    let outpoint = Outpoint { transaction: Hash([number; 32]), index: 0 };
+    let input = Input { outpoint, amount: 9_000, key: SecretKey::from_seed(&[2; 32]).public(), matures_at: 0 };
+    let output = CoinOutput { amount: 8_000, key: Key([9; 32]), view_tag: 0 };
+    let unsigned =
+        Transaction::unsigned(List::first_of(vec![input]), List::first_of(vec![output]), Key::default(), None);
+    unsigned.signed(params().genesis_id(), |_, message| SecretKey::from_seed(&[signer; 32]).sign(message))
+}
+
+/// Goal: transactions come in the order of the question, each once, and nothing else comes; signatures of what no
+/// block vouches for are not looked at here. Method: some of three; none; twice, in another order, another one;
+/// one that breaks a rule; bytes that follow; a bad signature.
+#[test]
+fn transactions_are_those_that_were_asked_for() {
+    let [a, b, c] = [transfer(1, 2), transfer(2, 2), transfer(3, 1)];
+    let ids = vec![a.id(), b.id(), c.id()];
+    let asked = [Asked::Txs(ids.clone())];
+    let frame = |all: &[&Transaction]| Message::Txs(all.iter().map(|one| codec::encode(*one)).collect()).to_frame();
+    for right in [&[&a, &b, &c][..], &[&a, &c], &[&c], &[]] {
+        let (outputs, reason) = played(|| open(&asked), &frame(right));
+        let [Output::Event(Event::Txs { asked, transactions, .. })] = &outputs[..] else { panic!("{reason:?}") };
+        assert_eq!(asked, &ids);
+        assert!(transactions.iter().map(|tx| tx.id()).eq(right.iter().map(|one| one.id())));
+    }
+    let other = transfer(4, 2);
+    for (wrong, found) in [(&[&a, &a][..], &a), (&[&b, &a], &a), (&[&other], &other)] {
+        assert_eq!(ends(|| open(&asked), &frame(wrong)), Some(Reason::WrongTransaction { found: found.id() }));
+    }
+    let mut breaks = a.clone();
+    breaks.outputs = List::first_of(vec![CoinOutput { amount: 9_001, ..a.outputs[0] }]);
+    let reason = ends(|| open(&[Asked::Txs(vec![breaks.id()])]), &frame(&[&breaks]));
+    assert!(matches!(reason, Some(Reason::BadTransaction { .. })), "{reason:?}");
+    let mut longer = frame(&[&a])[13..].to_vec();
+    longer.push(0);
+    let reason = ends(|| open(&asked), &raw(Kind::Txs as u8, &longer));
+    assert!(matches!(reason, Some(Reason::Malformed { kind: Kind::Txs, .. })), "{reason:?}");
+    let lie = raw(Kind::Txs as u8, &u16::MAX.to_le_bytes());
+    assert!(ends(|| open(&asked), &lie).is_some(), "a count without its elements");
+}
+
+/// Goal: transfers of a block are those of that block, as many as were asked for, and verified here. Method: right
+/// ones; another block, another number, a bad signature.
+#[test]
+fn transfers_of_a_block_are_counted_and_verified() {
+    let (a, bad) = (transfer(1, 2), transfer(2, 1));
+    let block = Hash([7; 32]);
+    let asked = [Asked::BlockTxs(block, 1)];
+    let frame = |block, all: &[&Transaction]| {
+        let transfers = all.iter().map(|one| codec::encode(*one)).collect();
+        Message::BlockTxs { block, transfers }.to_frame()
+    };
+    let (outputs, _) = played(|| open(&asked), &frame(block, &[&a]));
+    assert!(matches!(&outputs[..], [Output::Event(Event::BlockTxs { transfers, .. })] if transfers[0].id() == a.id()));
+    let found = Hash([8; 32]);
+    assert_eq!(ends(|| open(&asked), &frame(found, &[&a])), Some(Reason::WrongBlock { found, asked: block }));
+    for (wrong, count) in [(&[][..], 0), (&[&a, &a], 2)] {
+        let reason = Reason::WrongCount { count, asked: 1 };
+        assert_eq!(ends(|| open(&asked), &frame(block, wrong)), Some(reason));
+    }
+    let reject = Reject::BadSignature { transaction: bad.id() };
+    assert_eq!(ends(|| open(&asked), &frame(block, &[&bad])), Some(Reason::BadTransaction { reject }));
+}
+
+/// Goal: an announcement without short ids is the whole block, and is judged as one; one with some is a sketch, of
+/// which only the work is checked. Method: both; a wrong root; a lie about the work.
+#[test]
+fn an_announcement_is_a_block_or_its_sketch() {
+    let [block, ..] = blocks();
+    let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::default() };
+    let frame = |news: &NewBlock| Message::NewBlock(Box::new(news.clone())).to_frame();
+    let (outputs, _) = played(|| open(&[]), &frame(&news));
+    let [Output::Event(Event::NewBlock { block: Announced::Whole(whole), .. })] = &outputs[..] else { panic!("whole") };
+    assert_eq!(whole.id(), block.id());
+    let mut wrong = news.clone();
+    wrong.coinbase.output.key = Key([4; 32]);
+    let reason = ends(|| open(&[]), &frame(&wrong));
+    assert!(matches!(reason, Some(Reason::Rejected { id, reject: Reject::MerkleRoot { .. } }) if id == block.id()));
+    let sketch = NewBlock { short_ids: List::first_of(vec![[1; 6]]), ..wrong };
+    let (outputs, _) = played(|| open(&[]), &frame(&sketch));
+    assert!(matches!(&outputs[..], [Output::Event(Event::NewBlock { block: Announced::Sketch(..), .. })]));
+    let worthless = NewBlock { header: Header { difficulty: u64::MAX, ..block.header }, ..sketch };
+    assert!(matches!(ends(|| open(&[]), &frame(&worthless)), Some(Reason::Rejected { .. })));
 }
 
 /// Goal: bodies come in the order in which they were asked for, headers are linked and have their work,

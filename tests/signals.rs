@@ -65,7 +65,8 @@ fn a_signal_ends_a_node_among_32_peers() {
     let tip = generate(&data, &params);
     for signal in ["TERM", "INT"] {
         let port = free_port();
-        let mut process = Process::daemon(&data, port, &["--network", "regtest", "--no-seeds", "--mine"]);
+        let mut process =
+            Process::daemon(&data, port, &["--network", "regtest", "--no-seeds", "--mine", "--log", "debug"]);
         process.wait_for("listening");
         let peers: Vec<TcpStream> = (0..32).map(|n| peer(n, port, &params, tip)).collect();
         process.wait_for("(peers=24)");

@@ -108,16 +108,17 @@ impl HeaderTree {
         (pending.position.work > tip_work || pending.proven).then_some(pending.position)
     }
 
-    /// The ids from the first missing body up to this header, oldest first.
-    pub fn branch(&self, leaf: &Hash) -> Vec<Hash> {
+    /// The ids up to this header, oldest first, and the block that they follow: `known` if that is on the way,
+    /// else the last one whose body is there.
+    pub fn branch(&self, leaf: &Hash, known: Option<&Hash>) -> (Vec<Hash>, Hash) {
         let mut ids = Vec::new();
         let mut next = *leaf;
-        while let Some(pending) = self.headers.get(&next) {
+        while let Some(pending) = self.headers.get(&next).filter(|_| Some(&next) != known) {
             ids.push(next);
             next = pending.header.header().prev;
         }
         ids.reverse();
-        ids
+        (ids, next)
     }
 
     /// Forgets everything that does not lead to one of these leaves: nobody who is here has it, or the

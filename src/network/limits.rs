@@ -13,7 +13,8 @@ use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
 use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
-use crate::node::transactions::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, VERIFYING_BYTES_MAX};
+use crate::node::transactions::VERIFYING_BYTES_MAX;
+use crate::node::transactions::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
 use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.
@@ -51,9 +52,9 @@ pub const OUTBOX_MESSAGE_BYTES: usize = 64;
 pub const REQUESTS_MAX: usize = 4;
 /// The longest has the places of a whole block's transfers: 40 × 4 × 9 KiB = 1.4 MiB.
 const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
-/// Ids of transactions that a peer announced, and those that it has (8 bytes in a list, 16 in a tree that is
-/// a third empty): 40 × 128 KiB = 5 MiB.
-const RELAY_BYTES: usize = 32 * QUEUE_OWN + 24 * KNOWN_MAX;
+/// Ids of transactions that a peer announced, those that wait for others (48 bytes in a tree that is a third
+/// empty, and 16 in another), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 164 KiB = 6.4 MiB.
+const RELAY_BYTES: usize = 32 * QUEUE_OWN + 96 * WAITING_MAX + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the

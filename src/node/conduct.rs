@@ -97,6 +97,11 @@ impl Conduct {
         self.pump(turn)
     }
 
+    /// Whether a turn was cut short, apart from the chain and the pool.
+    pub(super) fn has_more(&self) -> bool {
+        self.transactions.has_verdicts()
+    }
+
     /// The last effects.
     pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &mut Mempool, out: &mut Vec<Effect>) {
         chain.take_passed().iter().for_each(|passed| pool_follows(pool, passed));
@@ -278,9 +283,7 @@ impl Conduct {
     fn on_new_block(&mut self, turn: &mut Turn, peer: PeerId, block: Announced) -> Result<(), StoreError> {
         let header = block.header();
         let (id, prev) = (header.id(), header.header().prev);
-        if let Some(known) = turn.peers.get_mut(peer) {
-            known.has(id);
-        }
+        let is_first = turn.peers.get_mut(peer).is_some_and(|known| known.has(id));
         if turn.chain.has_body(&id)? || self.room != Room::Enough {
             return Ok(());
         }
@@ -315,7 +318,10 @@ impl Conduct {
         }
         match block {
             Announced::Whole(block) if turn.chain.has_body(&prev)? => self.take_news(turn, peer, *block)?,
-            Announced::Sketch(_, sketch) if position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? => {
+            // Once for each peer: to look through the pool costs more than to repeat oneself.
+            Announced::Sketch(_, sketch)
+                if is_first && position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? =>
+            {
                 if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), &sketch) {
                     self.take_news(turn, peer, block)?;
                 }
@@ -371,6 +377,7 @@ impl Conduct {
             {
                 tell_confirmed(turn, block);
             }
+            self.transactions.on_passed(&passed);
             pool_follows(turn.pool, &passed);
         }
     }
@@ -397,14 +404,16 @@ impl Conduct {
         Ok(())
     }
 
-    /// While the chain rests: what undone blocks held returns to the pool, then orphans whose parents have
-    /// come; a piece of that in each turn.
+    /// While the chain rests: what undone blocks held returns to the pool; then come orphans whose parents have
+    /// come, and what was verified meanwhile. A piece of that in each turn.
     fn settle(&mut self, turn: &mut Turn) {
         if turn.pool.is_settled() {
             self.transactions.adopt(turn);
+            self.transactions.judge_batch(turn);
         } else {
             let params = Arc::clone(turn.chain.params());
-            turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
+            let returned = turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
+            self.transactions.on_returned(&returned);
         }
     }
 

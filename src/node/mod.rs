@@ -6,7 +6,7 @@
 //!
 //! [`session`] is one connection without its socket and [`serve`] answers reads; both run on the
 //! peer's own threads. What they let through arrives here: [`peers`] knows who is connected,
-//! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks and [`transactions`] what
+//! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks, [`transactions`] what
 //! waits for one, [`templates`] are for our miners, [`addresses`] and [`dialer`] find others,
 //! [`durability`] says what may be promised. `conduct` puts them together: what each event means, and what
 //! follows. Each part owns its fields; a [`turn::Turn`] lends them the rest.
@@ -169,7 +169,8 @@ impl Node {
 
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.
     pub fn has_more(&self) -> bool {
-        !self.chain.rests() || !self.chain.passed().is_empty() || !self.pool.is_settled() || self.pool.orphans_ready()
+        let walks = !self.chain.rests() || !self.chain.passed().is_empty();
+        walks || !self.pool.is_settled() || self.pool.orphans_ready() || self.conduct.has_more()
     }
 
     /// Takes one event at one instant; says what should happen next.

@@ -50,8 +50,8 @@ pub struct Peer {
     pub round_trip_ms: Option<u64>,
     /// Whether it has had our addresses already.
     pub had_addresses: bool,
-    /// How far it has read what waits in our pool.
-    pub pool_read_to: Option<Hash>,
+    /// Where it may go on to read what waits in our pool; `None` when it has read all of it.
+    pub pool_from: Option<Hash>,
     known: VecDeque<Hash>,
     leaves: VecDeque<Hash>,
     ping: Option<(u64, Mono)>,
@@ -59,14 +59,16 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Notes that it has a block.
-    pub fn has(&mut self, id: Hash) {
-        if !self.knows(&id) {
+    /// Notes that it has a block; false if that was known.
+    pub fn has(&mut self, id: Hash) -> bool {
+        let is_new = !self.knows(&id);
+        if is_new {
             self.known.push_back(id);
             if self.known.len() > KNOWN_MAX {
                 self.known.pop_front();
             }
         }
+        is_new
     }
 
     /// Whether it is known to have a block.
@@ -193,7 +195,7 @@ impl Peers {
             heard_at: now,
             round_trip_ms: None,
             had_addresses: false,
-            pool_read_to: None,
+            pool_from: Some(Hash::ZERO),
             known: VecDeque::new(),
             leaves: VecDeque::new(),
             ping: None,

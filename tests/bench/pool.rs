@@ -36,15 +36,21 @@ use crate::process::{Daemon, fresh_dir};
 
 /// Transactions of the rate: nearly as many as a pool holds.
 const RATE_TXS: usize = 16_000;
+/// What nodes relay at least for a transfer of one input and two outputs: 268 bytes.
+const TRANSFER_FEE_MIN: u64 = 268;
 /// Transactions of a block whose latency is measured, and how many such blocks.
 const BLOCK_TXS: usize = 3_000;
 const BLOCKS: usize = 7;
+/// Transactions of the least fee that are poured over a node, and how many of them wait for a verdict at a time.
+const FLOOD_TXS: usize = 100_000;
+const FLOOD_WINDOW: usize = 64;
 /// Coins that one coinbase is split into.
 const SPLIT: usize = 1_000;
 
 pub(crate) fn figures() -> Vec<Figure> {
     let mut figures = vec![relay_rate()];
     figures.extend(known_block());
+    figures.extend(flood());
     figures
 }
 
@@ -99,10 +105,10 @@ impl Coins {
         Self { params, inputs }
     }
 
-    /// One transfer for each coin, of one input and two outputs.
-    fn spend(&self) -> Vec<CheckedTx> {
+    /// One transfer for each coin, of one input and two outputs, that pays this fee.
+    fn spend(&self, fee: u64) -> Vec<CheckedTx> {
         let pay = |&(input, key): &(Input, usize)| {
-            let half = (input.amount - 400) / 2;
+            let half = (input.amount - fee) / 2;
             signed(&self.params, input, &secret(key), vec![output(half, key), output(half, 0)]).0
         };
         self.inputs.iter().map(pay).collect()
@@ -219,7 +225,13 @@ impl Peer {
         self
     }
 
-    /// Waits until so many of these are announced.
+    /// Hands one in as a wallet does.
+    fn submit(&mut self, transaction: &CheckedTx) {
+        self.say(&Message::SubmitTx(transaction.bytes().to_vec()));
+        while !matches!(self.hear(), Message::Verdict { .. }) {}
+    }
+
+    /// Waits until all of these are announced.
     fn count(&mut self, wanted: &HashSet<Hash>) -> Instant {
         let mut seen = HashSet::new();
         while seen.len() < wanted.len() {
@@ -238,7 +250,7 @@ fn relay_rate() -> Figure {
     for _ in 0..3 {
         let dir = fresh_dir("pool-a");
         let coins = Coins::make(&dir, RATE_TXS);
-        let transactions = coins.spend();
+        let transactions = coins.spend(400);
         let (first, second) = (Daemon::start(9801, &dir, &[]), fresh_dir("pool-b"));
         first.wait_for("listening");
         let second = Daemon::start(9802, &second, &["--peer", "127.0.0.1:9801"]);
@@ -260,6 +272,60 @@ fn relay_rate() -> Figure {
         aim: "30,000 tx/s",
         measured: spread(rates, |rate| format!("{rate:.0} tx/s")),
     }
+}
+
+/// A node under a flood of transactions that pay the least, and one that pays ten times as much.
+fn flood() -> Vec<Figure> {
+    let dir = fresh_dir("flood-a");
+    let mut coins = Coins::make(&dir, FLOOD_TXS + 1);
+    let honest = Coins { params: Arc::clone(&coins.params), inputs: vec![coins.inputs.pop().expect("one more")] };
+    let cheap = coins.spend(TRANSFER_FEE_MIN);
+    let honest = honest.spend(10 * TRANSFER_FEE_MIN).remove(0);
+    let first = Daemon::start(9801, &dir, &[]);
+    first.wait_for("listening");
+    let second = Daemon::start(9802, &fresh_dir("flood-b"), &["--peer", "127.0.0.1:9801"]);
+    second.wait_for("durable height=");
+    let mut listener = Peer::connect(&coins.params, ([127, 0, 0, 1], 9802).into(), 77);
+    let address = ([127, 0, 0, 1], 9801).into();
+    let mut wallet = Peer::connect(&coins.params, address, 78);
+    let (params, arrival) = (Arc::clone(&coins.params), std::sync::mpsc::channel());
+    let (sender, wanted) = (arrival.0, honest.id());
+    let listening = std::thread::spawn(move || {
+        let _ = sender.send(listener.count(&HashSet::from([wanted])));
+    });
+    let (mut sent, mut heard, mut begun) = (0, 0, None);
+    while heard < cheap.len() {
+        while sent < cheap.len() && sent - heard < FLOOD_WINDOW {
+            wallet.say(&Message::SubmitTx(cheap[sent].bytes().to_vec()));
+            sent += 1;
+        }
+        if sent >= FLOOD_TXS * 9 / 10 && begun.is_none() {
+            // In the middle of it, from somebody else.
+            begun = Some(Instant::now());
+            Peer::connect(&params, address, 79).submit(&honest);
+        }
+        if let Message::Verdict { .. } = wallet.hear() {
+            heard += 1;
+        }
+    }
+    let begun = begun.expect("nine tenths are sent before all");
+    let arrived = arrival.1.recv_timeout(Duration::from_secs(30)).expect("it reaches the second node");
+    listening.join().expect("it ends with what it waited for");
+    let peak = [&first, &second].map(|daemon| daemon.status_kib("VmHWM") as f64 / 1024.0);
+    vec![
+        Figure {
+            what: "peak RSS of a node and its neighbour under 100,000 transactions of the least fee",
+            must: "bounded",
+            aim: "under 64 MiB",
+            measured: format!("{:.1} and {:.1} MiB", peak[0], peak[1]),
+        },
+        Figure {
+            what: "one that pays ten times as much, handed in meanwhile: until the neighbour announces it",
+            must: "2 s",
+            aim: "0.1 s",
+            measured: format!("{:.3} s", arrived.duration_since(begun).as_secs_f64()),
+        },
+    ]
 }
 
 /// Passes bytes on between a daemon and another, and counts those to the second.
@@ -299,7 +365,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, count: Option<&AtomicU64>) {
 fn known_block() -> Vec<Figure> {
     let dir = fresh_dir("block-a");
     let coins = Coins::make(&dir, BLOCK_TXS * BLOCKS);
-    let transactions = coins.spend();
+    let transactions = coins.spend(400);
     let daemon = |dir: &Path, peer: Option<Target>| {
         let mut config = Config::new(Arc::clone(&coins.params), dir.to_path_buf());
         config.bind.set_port(0);

@@ -8,7 +8,11 @@
 pub(crate) mod chains;
 pub(crate) mod hostile;
 pub(crate) mod process;
+pub(crate) mod supply;
 pub(crate) mod world;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use spindle::blockchain::block::{Block, CheckedBlock, Header, ReadBlock, merkle_root};
 use spindle::blockchain::ledger::Ledger;
@@ -26,6 +30,14 @@ pub(crate) const HEIGHT: u64 = 20;
 /// A secret key by its number.
 pub(crate) fn secret(number: u64) -> SecretKey {
     SecretKey::from_seed(&Hash::sha256d(&number.to_le_bytes()).0)
+}
+
+/// The number of a key that [`secret`] gives to a node or [`outputs`] to a coin.
+pub(crate) fn owner_of(key: &Key) -> Option<u64> {
+    static OWNERS: OnceLock<BTreeMap<[u8; 32], u64>> = OnceLock::new();
+    let numbers = (0..20).chain(1_000..1_010);
+    let owners = OWNERS.get_or_init(|| numbers.map(|number| (secret(number).public().0, number)).collect());
+    owners.get(&key.0).copied()
 }
 
 /// A coin and whose it is.

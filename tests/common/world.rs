@@ -1,18 +1,19 @@
 //! Several nodes in one thread: the core and the sessions of the real node, with bytes handed over by
 //! hand and a clock that only the test moves. No socket, no thread, no waiting.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use spindle::blockchain::block::{Block, CheckedBlock, ReadBlock};
 use spindle::blockchain::checked_tx::ReadTx;
 use spindle::blockchain::disk::{self, Disk};
 use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::mempool::PoolReject;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::checkpoint;
 use spindle::blockchain::template::Template;
-use spindle::blockchain::transaction::Transaction;
+use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Transaction};
 use spindle::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
 use spindle::node::message::{Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
@@ -26,7 +27,8 @@ use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
 use spindle::primitives::time::{Mono, Now, Wall};
 
-use super::verifier;
+use super::supply::Supply;
+use super::{Coin, verifier};
 
 /// The wall clock when a world begins.
 pub(crate) const START: u64 = 1_800_000_000_000;
@@ -39,8 +41,13 @@ pub(crate) struct Member {
     pub(crate) node: Node,
     pub(crate) disk: MemoryDisk,
     pub(crate) told: Vec<Report>,
-    /// Effects that no part of the world has to carry out, as they came.
     pub(crate) template: Option<Arc<Template>>,
+    /// Everything that it wanted done, if the test keeps that.
+    pub(crate) effects: Option<Vec<Effect>>,
+    /// What its blocks come to, counted beside its ledger.
+    pub(crate) supply: Supply,
+    /// Transactions on their way to be verified.
+    batches: VecDeque<Vec<ReadTx>>,
     next_peer: u64,
 }
 
@@ -76,6 +83,21 @@ pub(crate) struct World {
     ends: Vec<End>,
     /// Nobody dials across.
     pub(crate) cut: bool,
+    /// What verifies transactions.
+    pub(crate) verifying: Verifying,
+    /// A digest of all events and effects so far, if the test compares them.
+    pub(crate) transcript: Option<Hash>,
+}
+
+/// What becomes of transactions whose signatures are to be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verifying {
+    /// They are, before anything else happens.
+    AtOnce,
+    /// Nobody looks at them: for tests with very many.
+    Trusting,
+    /// They wait for [`World::verify`].
+    Held,
 }
 
 impl World {
@@ -83,7 +105,8 @@ impl World {
     pub(crate) fn new(params: Params, nodes: usize) -> Self {
         let params = Arc::new(params);
         let now = Now { mono: Mono(0), wall: Wall(START) };
-        let mut world = Self { params, now, members: Vec::new(), ends: Vec::new(), cut: false };
+        let (verifying, transcript) = (Verifying::AtOnce, None);
+        let mut world = Self { params, now, members: Vec::new(), ends: Vec::new(), cut: false, verifying, transcript };
         for _ in 0..nodes {
             world.add(MemoryDisk::default());
         }
@@ -115,20 +138,38 @@ impl World {
     fn open(&self, who: Who, disk: MemoryDisk) -> Member {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let (node, _) = Node::open(self.config(who), &shared, &mut |_| {}).expect("a memory disk opens");
-        Member { node, disk, told: Vec::new(), template: None, next_peer: 1 }
+        let (supply, batches) = (Supply::default(), VecDeque::new());
+        Member { node, disk, told: Vec::new(), template: None, effects: None, supply, batches, next_peer: 1 }
     }
 
     /// The node stops without a word and starts again from what was synced.
     pub(crate) fn crash(&mut self, who: Who) {
+        self.leave(who);
+        let disk = self.members[who].disk.crash();
+        self.members[who] = self.open(who, disk);
+        self.settle();
+    }
+
+    /// The node stops as it should and starts again.
+    pub(crate) fn restart(&mut self, who: Who) {
+        let effects = self.members[who].node.close(self.now);
+        for effect in effects {
+            self.perform(who, effect);
+        }
+        self.leave(who);
+        let disk = self.members[who].disk.crash();
+        self.members[who] = self.open(who, disk);
+        self.settle();
+    }
+
+    /// All connections of a node end without a word.
+    fn leave(&mut self, who: Who) {
         for end in 0..self.ends.len() {
             if self.ends[end].who == who && self.ends[end].open {
                 self.ends[end].open = false;
                 self.closed(end ^ 1, Reason::Closed);
             }
         }
-        let disk = self.members[who].disk.crash();
-        self.members[who] = self.open(who, disk);
-        self.settle();
     }
 
     /// Where others find a node.
@@ -237,15 +278,32 @@ impl World {
     /// Hands over the oldest piece that is on its way, and lets walks go on; false if nothing moves.
     pub(crate) fn deliver_one(&mut self) -> bool {
         for who in 0..self.members.len() {
+            if self.verifying != Verifying::Held {
+                while self.verify(who) {}
+            }
             while self.members[who].node.has_more() {
                 self.step(who, Event::Continue);
             }
+        }
+        if self.members.iter().any(|member| self.verifying != Verifying::Held && !member.batches.is_empty()) {
+            return true;
         }
         let waiting = |end: &End| end.open && !end.arriving.is_empty();
         let Some(end) = self.ends.iter().position(waiting) else { return false };
         let bytes = self.ends[end].arriving.pop_front().expect("not empty");
         self.ends[end].session.feed(&bytes);
         self.drive(end);
+        true
+    }
+
+    /// The oldest batch of a node is verified; false if there is none.
+    pub(crate) fn verify(&mut self, who: Who) -> bool {
+        let Some(batch) = self.members[who].batches.pop_front() else { return false };
+        let verdicts = match self.verifying {
+            Verifying::Trusting => batch.into_iter().map(|read| Ok(read.trusted())).collect(),
+            Verifying::AtOnce | Verifying::Held => ReadTx::verified_all(batch, &verifier()),
+        };
+        self.step(who, Event::Verified { verdicts });
         true
     }
 
@@ -398,7 +456,18 @@ impl World {
 
     /// One event for one node, and all that it wants done.
     pub(crate) fn step(&mut self, who: Who, event: Event) {
-        let effects = self.members[who].node.step(self.now, event).expect("a memory disk does not fail");
+        let said = self.transcript.map(|_| format!("{who} {event:?}"));
+        let member = &mut self.members[who];
+        let effects = member.node.step(self.now, event).expect("a memory disk does not fail");
+        if let (Some(digest), Some(said)) = (self.transcript, said) {
+            self.transcript = Some(Hash::sha256d(format!("{digest} {said} {effects:?}").as_bytes()));
+        }
+        if let Some(kept) = &mut member.effects {
+            kept.extend(effects.iter().cloned());
+        }
+        if member.node.chain().rests() {
+            member.supply.follow(member.node.chain());
+        }
         for effect in effects {
             self.perform(who, effect);
         }
@@ -422,10 +491,7 @@ impl World {
                     self.send(who, peer, None, &Message::NewTx(List::first_of(ids.clone())));
                 }
             }
-            Effect::Verify { transactions } => {
-                let verdicts = ReadTx::verified_all(transactions, &verifier());
-                self.step(who, Event::Verified { verdicts });
-            }
+            Effect::Verify { transactions } => self.members[who].batches.push_back(transactions),
             Effect::HangUp { peer, reason } => {
                 if let Some(end) = self.end_of(who, peer) {
                     self.hang_up(end, reason);
@@ -505,17 +571,89 @@ impl World {
     /// A wallet beside a node hands a transaction in; gives the node's number for it. What the node says to
     /// it goes nowhere.
     pub(crate) fn submit(&mut self, who: Who, transfer: &Transaction) -> PeerId {
-        let peer = PeerId(self.members[who].next_peer);
-        self.members[who].next_peer += 1;
-        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        let hello = Hello { nonce: 900_000 + peer.0, listen_port: 0, height: 0, work: 0, ..self.hello_of(who) };
-        let (direction, hello) = (Direction::Inbound, Box::new(hello));
-        self.step(who, Event::Connected { peer, direction, address, target: None, hello });
-        let transaction = ReadTx::read(&self.params, &codec::encode(transfer)).expect("right in itself");
-        self.step(who, Event::SubmitTx { peer, transaction: Box::new(transaction) });
+        let peer = self.puppet(who, [127, 0, 0, 1]);
+        self.step(who, Event::SubmitTx { peer, transaction: Box::new(self.read(transfer)) });
+        self.settle();
         self.step(who, Event::Closed { peer, reason: Reason::Closed });
         self.settle();
         peer
+    }
+
+    /// A transaction as a session would hand it over.
+    pub(crate) fn read(&self, transfer: &Transaction) -> ReadTx {
+        ReadTx::read(&self.params, &codec::encode(transfer)).expect("right in itself")
+    }
+
+    /// Somebody at this address connects to a node who says only what the test makes him say, and to whom
+    /// what is sent goes nowhere.
+    pub(crate) fn puppet(&mut self, who: Who, ip: impl Into<IpAddr>) -> PeerId {
+        let peer = PeerId(self.members[who].next_peer);
+        self.members[who].next_peer += 1;
+        let address = SocketAddr::new(ip.into(), 50_000);
+        let hello = Hello { nonce: 900_000 + peer.0, listen_port: 0, height: 0, work: 0, ..self.hello_of(who) };
+        let (direction, hello) = (Direction::Inbound, Box::new(hello));
+        self.step(who, Event::Connected { peer, direction, address, target: None, hello });
+        peer
+    }
+
+    /// From now on what a node wants done is kept.
+    pub(crate) fn keep_effects(&mut self, who: Who) {
+        self.members[who].effects = Some(Vec::new());
+    }
+
+    /// What it wanted done since the last call.
+    pub(crate) fn effects(&mut self, who: Who) -> Vec<Effect> {
+        self.members[who].effects.replace(Vec::new()).expect("they are kept")
+    }
+
+    /// Coins whose owner the tests know, that the next block of a node may spend and nothing in its pool does;
+    /// those of its pool too. In the order of their ids.
+    pub(crate) fn spendable(&self, who: Who) -> Vec<Coin> {
+        let Member { node, supply, .. } = &self.members[who];
+        let next_height = node.chain().tip().header.height + 1;
+        let mut coins: BTreeMap<CoinId, Input> = supply.unspent().clone();
+        let waiting: Vec<Transaction> = node
+            .pool()
+            .snapshot()
+            .iter()
+            .map(|tx| node.pool().get(&tx.id).expect("it waits").to_transaction())
+            .collect();
+        for transfer in &waiting {
+            let id = transfer.id();
+            for (index, output) in (0..).zip(transfer.outputs.iter()) {
+                let outpoint = Outpoint { transaction: id, index };
+                let coin = Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 };
+                coins.insert(coin.coin(), coin);
+            }
+            for input in &transfer.inputs {
+                coins.remove(&input.coin());
+            }
+        }
+        let mature = coins.into_values().filter(|coin| coin.matures_at <= next_height);
+        mature.filter_map(|input| Some(Coin { input, owner: super::owner_of(&input.key)? })).collect()
+    }
+
+    /// A node's pool stands on its ledger: each input is a coin of the ledger or of one before it, each coin is
+    /// spent once, and all of it may be in the next block.
+    pub(crate) fn assert_pool_stands(&self, who: Who) {
+        let node = &self.members[who].node;
+        let next_height = node.chain().tip().header.height + 1;
+        let (mut made, mut spent): (BTreeSet<CoinId>, BTreeSet<CoinId>) = Default::default();
+        for waiting in node.pool().snapshot() {
+            let tx = node.pool().get(&waiting.id).expect("it waits");
+            for coin in tx.spent() {
+                assert!(made.contains(coin) || node.chain().ledger().contains(coin), "node {who}: a coin is missing");
+                assert!(spent.insert(*coin), "node {who}: a coin is spent twice");
+            }
+            assert!(tx.matures_at() <= next_height, "node {who}: an immature coin");
+            made.extend(tx.created());
+        }
+    }
+
+    /// What a node would say of a transaction, signatures apart.
+    pub(crate) fn match_inputs(&self, who: Who, tx: &ReadTx) -> Result<(), PoolReject> {
+        let node = &self.members[who].node;
+        node.pool().match_inputs(tx, &node.chain().ground(self.now))
     }
 
     /// What a node says of itself.

@@ -206,22 +206,24 @@ impl Mempool {
     }
 
     /// Lets a slice of what returns enter anew, if it still may: so many bytes (a turn's are
-    /// [`READMIT_BYTES`]) and the transaction that passes them. True if more is left. To be called only while
-    /// the chain rests: it takes the ground for the tip's.
+    /// [`READMIT_BYTES`]) and the transaction that passes them. Gives the ids of those that entered, and
+    /// whether more is left [`is_settled`](Self::is_settled) tells. To be called only while the chain rests: it
+    /// takes the ground for the tip's.
     ///
     /// The limit of rows and the bound in bytes hold for these too; the floor does not, for they were
     /// let in before.
-    pub fn readmit(&mut self, params: &Params, ground: &Ground, turn_bytes: usize) -> bool {
-        let mut looked_bytes = 0;
+    pub fn readmit(&mut self, params: &Params, ground: &Ground, turn_bytes: usize) -> Vec<Hash> {
+        let (mut looked_bytes, mut entered) = (0, Vec::new());
         while looked_bytes < turn_bytes
             && let Some((tx, arrived)) = self.returning.next(params)
         {
             looked_bytes += tx.bytes().len();
             let id = tx.id();
-            if let Err(reject) = self.enter(tx, arrived.unwrap_or(ground.now.wall), ground) {
-                log::trace!("transaction {id} does not return: {reject}");
+            match self.enter(tx, arrived.unwrap_or(ground.now.wall), ground) {
+                Ok(()) => entered.push(id),
+                Err(reject) => log::trace!("transaction {id} does not return: {reject}"),
             }
         }
-        !self.is_settled()
+        entered
     }
 }

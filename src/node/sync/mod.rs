@@ -395,12 +395,11 @@ impl Sync {
             return;
         }
         let Some(best) = best else { return self.start_over() };
-        let branch = turn.chain.headers().branch(&best.id);
-        // The usual case: more headers of the branch that is being fetched.
         let known = self.queue.back().or_else(|| self.runs.back().and_then(|run| run.missing.back())).copied();
-        let extends = known.and_then(|known| branch.iter().position(|id| *id == known));
-        if let Some(end) = extends {
-            self.queue.extend(&branch[end + 1..]);
+        let (branch, follows) = turn.chain.headers().branch(&best.id, known.as_ref());
+        if known == Some(follows) {
+            // The usual case: more headers of the branch that is being fetched.
+            self.queue.extend(branch);
         } else {
             self.start_over();
             self.queue.extend(branch);
