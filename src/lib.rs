@@ -13,7 +13,7 @@
 //! `main` starts and stops everything. `owner` alone changes the chain, one event at a time, and never
 //! waits for a peer or for the disk. `disk` makes what it wrote durable. `listen` accepts, and each peer
 //! has `peer-N-read`, which checks all that needs no chain, and `peer-N-write`. `check-N` verify
-//! signatures, `mine-N` look for nonces. All of them are started on one page, `runtime/mod.rs`.
+//! signatures, `verify` gives them those of transactions that want to wait here, `mine-N` look for nonces. All of them are started on one page, `runtime/mod.rs`.
 //!
 //! # One block's way through the node
 //!

@@ -40,7 +40,7 @@ meet() {
 # The first wallet pays the second one over the first node, and the second sees it over the second node.
 pay() {
     local before answer
-    say "blocks come many times a second now: the first node starts again without mining, so that a payment waits for a while"
+    say "the first node starts again without mining, so that a payment waits for long enough to be looked at"
     stop 0
     before=$(lines 1)
     start 0

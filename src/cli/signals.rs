@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM: the first asks for an ordered end, the second ends the process where it stands,
 //! which is a supported way to stop too.
 
+#[cfg(unix)]
+use std::fs::File;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,4 +21,31 @@ pub fn on_stop(ask: impl Fn() + Send + 'static) -> Result<(), Failure> {
         ask();
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::world(format!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// Ends the process at a signal, and leaves the terminal as it is now: while a password is asked for, it shows
+/// nothing of what is typed, and not every shell makes that good. For commands that run no node.
+#[cfg(unix)]
+pub fn restore_terminal_on_stop() -> Result<(), Failure> {
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+    let cannot = |error: std::io::Error| Failure::world(format!("cannot look at the terminal: {error}"));
+    let terminal = File::open("/dev/tty").map_err(cannot)?;
+    let modes = tcgetattr(&terminal).map_err(|error| cannot(error.into()))?;
+    let handler = move || {
+        // The process ends, whether or not somebody still looks at the terminal.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
+        process::exit(INTERRUPTED);
+    };
+    match ctrlc::set_handler(handler) {
+        // It was asked for before, and nothing has changed since.
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        Err(error) => Err(Failure::world(format!("cannot listen for Ctrl-C: {error}"))),
+    }
+}
+
+/// Elsewhere the terminal looks after itself.
+#[cfg(not(unix))]
+pub fn restore_terminal_on_stop() -> Result<(), Failure> {
+    Ok(())
 }

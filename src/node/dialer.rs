@@ -52,6 +52,7 @@ pub struct Dialer {
     dialing: BTreeSet<Target>,
     /// Targets at which we have met ourselves, and until when that is believed.
     ourselves: BTreeMap<Target, Mono>,
+    our_port: u16,
     outbound_max: usize,
     next_round: Mono,
     /// When the first round was.
@@ -66,8 +67,7 @@ impl Dialer {
         let named =
             |target, wanted| Named { target, wanted, pause_ms: PAUSE_MS, next: Mono(0), nonce: None, told: false };
         let seeds = seeds.iter().map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
-        let is_us = |seed: &Target| matches!(seed, Target::Address(a) if a.ip().is_loopback() && a.port() == our_port);
-        let seeds = seeds.filter(|seed| !is_us(seed));
+        let seeds = seeds.filter(|seed| !matches!(seed, Target::Address(address) if is_us(*address, our_port)));
         let wanted: Vec<Named> = connect.into_iter().map(|target| named(target, true)).collect();
         let seeds: Vec<Target> = seeds.filter(|seed| wanted.iter().all(|wanted| wanted.target != *seed)).collect();
         let named = wanted.into_iter().chain(seeds.into_iter().map(|seed| named(seed, false))).collect();
@@ -75,6 +75,7 @@ impl Dialer {
             named,
             dialing: BTreeSet::new(),
             ourselves: BTreeMap::new(),
+            our_port,
             outbound_max,
             next_round: Mono(0),
             began: None,
@@ -112,7 +113,8 @@ impl Dialer {
         if chosen.is_empty() && places > 0 && self.dialing.len() < DIALS_MAX {
             // One a second at most: an address book full of black holes must not become a port scan.
             let skip = |address: SocketAddr| {
-                self.dialing.contains(&Target::Address(address))
+                is_us(address, self.our_port)
+                    || self.dialing.contains(&Target::Address(address))
                     || self.ourselves.contains_key(&Target::Address(address))
                     || peers.iter().any(|(_, peer)| peer.listens_at() == Some(address))
             };
@@ -164,5 +166,33 @@ impl Dialer {
         if let Some(named) = self.named.iter_mut().find(|named| named.target == *target) {
             named.next = now.after(named.pause_ms);
         }
+    }
+}
+
+/// Whether an address is plainly our own: peers on this machine tell us of it too.
+fn is_us(address: SocketAddr, our_port: u16) -> bool {
+    address.ip().is_loopback() && address.port() == our_port
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::node::message::PeerAddress;
+
+    /// Goal: a node does not dial itself when its neighbours tell it of itself. Method: two addresses in the
+    /// book, one of them our own, and ten rounds.
+    #[test]
+    fn our_own_address_is_not_dialled() {
+        let (ours, other) = (SocketAddr::from(([127, 0, 0, 1], 9_000)), SocketAddr::from(([127, 0, 0, 1], 9_001)));
+        let mut book = AddressBook::default();
+        assert_eq!(book.learn(IpAddr::from([127, 0, 0, 1]), &[ours, other].map(PeerAddress::from)), 2);
+        let mut dialer = Dialer::new(Vec::new(), &[], 9_000, 8);
+        let (mut rng, mut out) = (Rng::new(1), Vec::new());
+        for round in 0..10 {
+            dialer.on_tick(Mono(round * ROUND_MS), &Peers::default(), &book, &mut rng, &mut out);
+        }
+        assert_eq!(out, [Effect::Dial { target: Target::Address(other) }]);
     }
 }

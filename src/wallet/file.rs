@@ -95,7 +95,7 @@ pub enum FileError {
         pid: Option<u32>,
     },
     /// There is none.
-    #[error("there is no wallet `{}`; `spindle wallet new` makes one", path.display())]
+    #[error("there is no wallet `{}`; `spindle wallet new` makes one, and `--wallet` names another", path.display())]
     Missing {
         /// Where it was looked for.
         path: PathBuf,

@@ -7,6 +7,7 @@
 //! Left out: several receivers at once, and a choice of coins that hides anything: amounts are public.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use crate::blockchain::params::{INPUTS_MAX, TRANSACTION_BYTES_MAX};
 use crate::blockchain::transaction::{NOTE_BYTES, Output, TRANSACTION_BYTES_MIN, Transaction};
@@ -47,8 +48,8 @@ pub enum SendError {
     Note(#[from] NoteError),
     /// There is not enough, and waiting does not help.
     #[error(
-        "{} and a fee of {} are more than can be spent now ({}){}",
-        amount::show(*.amount), amount::show(*.fee), amount::show(*.spendable), and_waiting(*.unconfirmed)
+        "{} and a fee of {} are more than can be spent now ({}){left_out}",
+        amount::show(*.amount), amount::show(*.fee), amount::show(*.spendable)
     )]
     TooMuch {
         /// What was to be paid.
@@ -57,8 +58,8 @@ pub enum SendError {
         fee: u64,
         /// What there is.
         spendable: u64,
-        /// What waits for a block.
-        unconfirmed: u64,
+        /// What else there is, and why it does not count.
+        left_out: LeftOut,
     },
     /// There will be enough.
     #[error(
@@ -92,11 +93,29 @@ pub enum SendError {
     },
 }
 
-fn and_waiting(unconfirmed: u64) -> String {
-    if unconfirmed == 0 {
-        return String::new();
+/// Coins of ours that a payment cannot spend, in units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Others have paid it, in transactions that wait for a block.
+    pub waiting: u64,
+    /// Mined, and not old enough.
+    pub immature: u64,
+    /// In coins whose place in a transaction would cost more.
+    pub small: u64,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.waiting, "waits for a block"),
+            (self.immature, "is mined and immature"),
+            (self.small, "is in coins that are worth less than the fee for spending them"),
+        ];
+        parts
+            .iter()
+            .filter(|(units, _)| *units > 0)
+            .try_for_each(|(units, why)| write!(f, "; {} more {why}", amount::show(*units)))
     }
-    format!("; {} more waits for a block", amount::show(unconfirmed))
 }
 
 /// What is wanted.
@@ -145,6 +164,18 @@ pub fn plan(state: &State, request: &Request) -> Result<Plan, SendError> {
     alone.or_else(together).ok_or_else(|| explain(state, request, &candidates))
 }
 
+/// The most that one payment can pay: all there is to spend, less the fee. At least what nodes pass on: if
+/// there is less, [`plan`] says why.
+pub fn most(state: &State, request: &Request) -> Result<u64, SendError> {
+    let (candidates, limit) = (candidates(state, request), coins_max(request));
+    let less_fee = |coins: &[Coin]| sum(coins).saturating_sub(fee(request, coins.len(), 1));
+    if candidates.len() > limit {
+        let (amount, sendable) = (less_fee(&candidates), less_fee(&candidates[..limit]));
+        return Err(SendError::TooManyCoins { amount, limit, sendable });
+    }
+    Ok(less_fee(&candidates).max(DUST))
+}
+
 impl Plan {
     /// The transaction. Its secrets follow from the keys and the coins: the same plan gives the same bytes.
     ///
@@ -176,19 +207,32 @@ impl Plan {
     }
 }
 
+/// Whether a payment can spend a coin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Confirmed,
+    OwnChange,
+    Waiting,
+    Immature,
+    Small,
+}
+
+fn standing(state: &State, request: &Request, coin: &Coin) -> Standing {
+    let own_change = || state.record(&coin.input.outpoint.transaction).is_some_and(|record| record.sent.is_some());
+    match state.place_of(coin) {
+        Some(_) if state.matures_in(coin) > 0 => Standing::Immature,
+        None if !own_change() => Standing::Waiting,
+        _ if coin.input.amount <= rated(INPUT_BYTES, request.fee_rate) => Standing::Small,
+        Some(_) => Standing::Confirmed,
+        None => Standing::OwnChange,
+    }
+}
+
 /// What can be spent and is worth its own fee, in the order of preference.
 fn candidates(state: &State, request: &Request) -> Vec<Coin> {
-    let worth = |coin: &&Coin| coin.input.amount > rated(INPUT_BYTES, request.fee_rate);
-    let own_change = |coin: &Coin| state.record(&coin.input.outpoint.transaction).is_some_and(|r| r.sent.is_some());
-    let mut ranked: Vec<(bool, Coin)> = state
-        .unspent()
-        .filter(worth)
-        .filter_map(|coin| match state.place_of(coin) {
-            Some(_) => (state.matures_in(coin) == 0).then_some((false, *coin)),
-            None => own_change(coin).then_some((true, *coin)),
-        })
-        .collect();
-    ranked.sort_by_key(|(waits, coin)| (*waits, Reverse(coin.input.amount), coin.input.outpoint));
+    let ranked = state.unspent().map(|coin| (standing(state, request, coin), *coin));
+    let mut ranked: Vec<(Standing, Coin)> = ranked.filter(|(standing, _)| *standing <= Standing::OwnChange).collect();
+    ranked.sort_by_key(|(standing, coin)| (*standing, Reverse(coin.input.amount), coin.input.outpoint));
     ranked.into_iter().map(|(_, coin)| coin).collect()
 }
 
@@ -229,7 +273,17 @@ fn explain(state: &State, request: &Request, candidates: &[Coin]) -> SendError {
             return SendError::Immature { amount, fee, spendable, immature, height };
         }
     }
-    SendError::TooMuch { amount, fee, spendable, unconfirmed: state.balance().unconfirmed }
+    let mut left_out = LeftOut::default();
+    for coin in state.unspent() {
+        let sum = match standing(state, request, coin) {
+            Standing::Confirmed | Standing::OwnChange => continue,
+            Standing::Waiting => &mut left_out.waiting,
+            Standing::Immature => &mut left_out.immature,
+            Standing::Small => &mut left_out.small,
+        };
+        *sum = sum.saturating_add(coin.input.amount);
+    }
+    SendError::TooMuch { amount, fee, spendable, left_out }
 }
 
 /// Inputs that fit a transaction with two outputs.

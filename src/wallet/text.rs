@@ -59,6 +59,14 @@ pub enum TextError {
         /// What is wrong.
         why: &'static str,
     },
+    /// Nothing of the kind.
+    #[error("this has not the form of {wanted}: here that is `{prefix}1`, then small letters and digits")]
+    Form {
+        /// What was wanted.
+        wanted: &'static str,
+        /// What it begins with.
+        prefix: String,
+    },
     /// A sound text of another kind.
     #[error("this is {found}, and {wanted} is needed")]
     OtherKind {
@@ -116,7 +124,7 @@ pub(crate) fn parse<const N: usize>(params: &Params, kind: Kind, text: &str) -> 
     let text = text.trim();
     let checked = CheckedHrpstring::new::<Bech32m>(text).map_err(|error| match error {
         CheckedHrpstringError::Checksum(_) => malformed("its checksum is wrong, so a letter is; copy it again"),
-        _ => malformed("its form is another"),
+        _ => TextError::Form { wanted, prefix: prefix(params, kind).to_lowercase() },
     })?;
     check_prefix(params, kind, checked.hrp())?;
     let mut bytes = Zeroizing::new([0; N]);

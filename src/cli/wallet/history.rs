@@ -18,6 +18,9 @@ use crate::wallet::{address, amount};
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "history")]
 pub struct History {
+    /// so many entries, the latest ones [all]
+    #[argh(option, from_str_fn(entries))]
+    last: Option<usize>,
     /// say what was known last, without asking a daemon
     #[argh(switch)]
     offline: bool,
@@ -36,6 +39,10 @@ pub struct History {
     /// print the result as JSON
     #[argh(switch)]
     json: bool,
+}
+
+fn entries(text: &str) -> Result<usize, String> {
+    values::count(text, 1..=u64::from(u32::MAX), "a number of entries is needed")
 }
 
 #[derive(Serialize)]
@@ -61,12 +68,20 @@ impl History {
         let mut wallet = Place::find(&self.network, self.wallet)?.open(self.password_file.as_deref())?;
         bring_up(&mut wallet, self.offline, self.port)?;
         let state = &wallet.contents.state;
-        let shown: Vec<Shown> = history::of(state).into_iter().map(|entry| Shown::new(&wallet.params, entry)).collect();
+        let mut entries = history::of(state);
+        let all = entries.len();
+        let entries = entries.split_off(all - self.last.unwrap_or(all).min(all));
+        let shown: Vec<Shown> = entries.into_iter().map(|entry| Shown::new(&wallet.params, entry)).collect();
         if self.json {
             return output::say_json(&shown);
         }
         let mut lines: Vec<String> = shown.iter().map(Shown::for_people).collect();
-        lines.push(format!("{} transactions as of height {}", shown.len(), state.tip().height));
+        let height = state.tip().height;
+        let many = if all == 1 { "one transaction".into() } else { format!("{all} transactions") };
+        lines.push(match shown.len() {
+            shown if shown < all => format!("the last {shown} of {many} as of height {height}; times are UTC"),
+            _ => format!("{many} as of height {height}; times are UTC"),
+        });
         output::say(&lines.join("\n"))
     }
 }

@@ -29,7 +29,10 @@ impl Daemon {
         client.map(Self).map_err(|error| match error {
             ClientError::Nobody { .. } => {
                 let more = start_options(params, port);
-                Failure::world(format!("{error}; `spindle daemon{more}` starts one, `--port` names another"))
+                Failure::world(format!(
+                    "{error}; `spindle daemon{more}` starts one, `--port` names another (one with `--bind` is found if it \
+                     listens on 127.0.0.1 too, as with 0.0.0.0)"
+                ))
             }
             ClientError::TurnedAway { .. } | ClientError::OtherNetwork { .. } => {
                 Failure::world(format!("{error}; `--network` and `--port` say which is meant"))
@@ -79,7 +82,9 @@ pub(super) fn catch_up(wallet: &mut Wallet, daemon: &mut Daemon) -> Result<(), F
         output::remark(&format!("payment {id} was not at the node and has been offered to it again"));
     }
     for (id, why) in outcome.refused {
-        output::remark(&format!("payment {id} waits here, because the node refuses it now: {why}"));
+        output::remark(&format!(
+            "payment {id} waits here and is offered again next time, because the node refuses it now: {why}"
+        ));
     }
     for (other, ours) in outcome.conflicts {
         output::remark(&format!("transaction {other} waits at the node and spends coins of your payment {ours}"));

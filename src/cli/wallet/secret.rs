@@ -10,6 +10,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::cli::failure::Failure;
+use crate::cli::signals;
 
 /// More than any password, and than 24 words with generous blanks.
 const BYTES_MAX: usize = 4_096;
@@ -122,6 +123,7 @@ fn ask_unseen(prompt: &str) -> Result<Zeroizing<String>, Failure> {
             "there is no terminal to ask for the password on; name a file with `--password-file`",
         ));
     }
+    signals::restore_terminal_on_stop()?;
     let password = rpassword::prompt_password(prompt);
     password.map(Zeroizing::new).map_err(|error| Failure::world(format!("cannot ask for the password: {error}")))
 }

@@ -33,7 +33,7 @@ pub struct Send {
     /// who is paid
     #[argh(positional)]
     address: String,
-    /// how many coins, such as 12.5
+    /// how many coins, such as 12.5, or all
     #[argh(positional)]
     amount: String,
     /// what the miner is paid for 1,000 bytes, in units of 0.00000001 [1000]
@@ -78,8 +78,8 @@ impl Send {
         let place = Place::find(&self.network, self.wallet)?;
         let address = address::parse(&place.params, &self.address);
         let address = address.map_err(|error| Failure::options(format!("argument `address`: {error}")))?;
-        let amount = amount::parse(&self.amount);
-        let amount = amount.map_err(|error| Failure::options(format!("argument `amount`: {error}")))?;
+        let amount = if self.amount == "all" { None } else { Some(amount::parse(&self.amount)) };
+        let amount = amount.transpose().map_err(|error| Failure::options(format!("argument `amount`: {error}")))?;
         note::check(&self.note).map_err(|error| Failure::options(format!("option `--note`: {error}")))?;
         let mut wallet = place.open(self.password_file.as_deref())?;
         let Some(keys) = wallet.contents.secrets.spend_keys() else {
@@ -89,8 +89,10 @@ impl Send {
             )));
         };
         catch_up_with_daemon(&mut wallet, self.port)?;
-        let request = Request { address, amount, fee_rate: self.fee_rate, note: &self.note };
-        let plan = send::plan(&wallet.contents.state, &request)?;
+        let state = &wallet.contents.state;
+        let mut request = Request { address, amount: 0, fee_rate: self.fee_rate, note: &self.note };
+        request.amount = amount.map_or_else(|| send::most(state, &request), Ok)?;
+        let plan = send::plan(state, &request)?;
         if !agreed(&wallet, &plan, self.yes)? {
             return Err(Failure::world("nothing was sent, because that was not agreed to"));
         }
