@@ -9,7 +9,7 @@ use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
 use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
-use crate::node::message::{BLOCKS_MAX, TXS_BYTES};
+use crate::node::message::{BLOCKS_MAX, Kind, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
 use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
@@ -57,9 +57,13 @@ const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
 const RELAY_BYTES: usize = 32 * QUEUE_OWN + 96 * WAITING_MAX + 24 * KNOWN_MAX;
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
-/// What a writer holds while its peer is waited for: 40 × 64 KiB = 2.5 MiB, and the numbers of the
-/// blocks that it is to send.
-const WRITING_BYTES: usize = CHUNK_BYTES + HEADER_BYTES + 4 * BLOCKS_MAX as usize;
+/// What a writer holds while its peer is waited for: headers (a chunk of blocks is less), 40 × 195 KiB =
+/// 7.6 MiB, and the numbers of the blocks that it is to send.
+const WRITING_BYTES: usize = Kind::Headers.bytes_max() + HEADER_BYTES + 4 * BLOCKS_MAX as usize;
+const _: () = assert!(
+    CHUNK_BYTES <= Kind::Headers.bytes_max() && Kind::BlockTxs.bytes_max() <= Kind::Headers.bytes_max(),
+    "headers are the longest that a writer holds"
+);
 /// Writers that read from the file at a time, each up to a whole block: 4 × 1 MiB. None waits for its peer
 /// meanwhile.
 pub const READING_MAX: usize = 4;
@@ -75,7 +79,7 @@ pub const BULK_FROM_BYTES: usize = 4 << 10;
 pub const BULK_FACTOR: usize = 4;
 /// The largest block with its tables: what a bound in bytes may be passed by.
 const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
-/// Bodies that wait for an earlier one: 8 MiB.
+/// Bodies that wait for an earlier one: 6 MiB.
 const WAITING_BYTES: usize = OUTSTANDING_BYTES_MAX + CHECKED_BYTES;
 /// Blocks just appended that the walk has not come to, and those that it has passed in this turn: 2 × 4 MiB.
 const WALK_BYTES: usize = 2 * (TURN_BYTES + CHECKED_BYTES);

@@ -34,6 +34,9 @@ pub const BLOCKS_MAX: u16 = 2_000;
 pub const TX_IDS_MAX: usize = 1_000;
 /// An answer with transactions ends with the one that passes these bytes.
 pub const TXS_BYTES: usize = 128 << 10;
+/// Transfers of a block that are sent by their places: the longest transfer fits. Who lacks more fetches the
+/// block.
+pub const BLOCK_TXS_BYTES: usize = TRANSACTION_BYTES_MAX;
 /// Bytes of a frame of unknown kind.
 pub const UNKNOWN_BYTES_MAX: usize = 4_096;
 
@@ -120,8 +123,8 @@ impl Kind {
     /// The most bytes that a payload of this kind may have.
     pub const fn bytes_max(self) -> usize {
         match self {
-            // A block's transfers come from one block, whose header is longer than their preface.
-            Self::Blocks | Self::BlockTxs => BLOCK_BYTES_MAX,
+            Self::Blocks => BLOCK_BYTES_MAX,
+            Self::BlockTxs => 34 + BLOCK_TXS_BYTES,
             Self::Hello | Self::HelloAck => 512,
             Self::Ping | Self::Pong => 8,
             Self::GetHeaders => 2 + 32 * LOCATOR_MAX,
@@ -280,7 +283,7 @@ pub enum Message {
         /// Which of its transfers, counted from 0; ascending, each once.
         places: List<u16, TRANSFERS_MAX>,
     },
-    /// All that were asked for, in that order; or a `Missing` with the block's id.
+    /// All that were asked for, in that order, at most [`BLOCK_TXS_BYTES`]; or a `Missing` with the block's id.
     BlockTxs {
         /// The block's id.
         block: Hash,

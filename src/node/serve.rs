@@ -7,7 +7,7 @@
 
 use crate::blockchain::block::Block;
 use crate::blockchain::storage::{ReadHandle, RecordNo, StoreError};
-use crate::node::message::{HEADERS_MAX, Message};
+use crate::node::message::{BLOCK_TXS_BYTES, HEADERS_MAX, Message};
 use crate::primitives::codec::{self, List};
 use crate::primitives::hash::Hash;
 
@@ -78,13 +78,16 @@ impl Server {
         Ok(Message::Headers(List::first_of(headers)).to_frame())
     }
 
-    /// The frame of a `BlockTxs`; of a `Missing` if the block, or a place in it, is not to be had here.
+    /// The frame of a `BlockTxs`; of a `Missing` if the block, or a place in it, is not to be had here, or if
+    /// that is more than one answer holds.
     pub fn transfers(&self, block: Hash, places: &[u16]) -> Result<Vec<u8>, StoreError> {
         // Each place once, or a short question could ask for the largest transfer a thousand times.
         let picked = if places.is_sorted_by(|a, b| a < b) { self.pick(block, places)? } else { None };
         let answer = match picked {
-            Some(transfers) => Message::BlockTxs { block, transfers },
-            None => Message::Missing(block),
+            Some(transfers) if transfers.iter().map(Vec::len).sum::<usize>() <= BLOCK_TXS_BYTES => {
+                Message::BlockTxs { block, transfers }
+            }
+            _ => Message::Missing(block),
         };
         Ok(answer.to_frame())
     }

@@ -14,9 +14,9 @@ use crate::blockchain::block::{CheckedBlock, CheckedHeader};
 use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::mempool::Mempool;
 use crate::blockchain::position::Position;
-use crate::blockchain::transaction::Coinbase;
+use crate::blockchain::transaction::{Coinbase, TRANSACTION_BYTES_MIN};
 use crate::node::event::{Asked, PeerId};
-use crate::node::message::{Message, NewBlock, ShortIdKey};
+use crate::node::message::{BLOCK_TXS_BYTES, Message, NewBlock, ShortIdKey};
 use crate::node::reason::Reason;
 use crate::node::report::Level;
 use crate::node::turn::Turn;
@@ -27,6 +27,8 @@ use crate::primitives::time::Mono;
 /// Sketches that wait for missing transfers: each has at most 4,600 ids, so 4 × 152 KiB. One more is
 /// fetched as a whole block.
 pub const SKETCHES_MAX: usize = 4;
+/// Missing transfers that fit an answer, if all of them are of the least size.
+const PLACES_MAX: usize = BLOCK_TXS_BYTES / TRANSACTION_BYTES_MIN;
 /// For the missing transfers; then the whole block is fetched.
 const ANSWER_MS: u64 = 2_000;
 /// Who has not answered at all by then is cut.
@@ -68,7 +70,7 @@ impl Sketches {
         if places.is_empty() {
             return complete(turn, &sketch, &[]);
         }
-        if self.open.len() >= SKETCHES_MAX || self.owing.contains_key(&peer) {
+        if places.len() > PLACES_MAX || self.open.len() >= SKETCHES_MAX || self.owing.contains_key(&peer) {
             fetch(turn, &sketch);
             return None;
         }

@@ -28,7 +28,7 @@ use crate::primitives::time::Wall;
 pub const READMIT_BYTES: usize = 256 << 10;
 /// Bytes of undone blocks whose transactions may return. Of deeper reorganisations the newest are given
 /// up: what hangs together begins with the oldest.
-pub const RETURNING_BYTES_MAX: usize = 8 << 20;
+pub const RETURNING_BYTES_MAX: usize = 6 << 20;
 
 /// What waits to enter anew.
 #[derive(Clone, Debug, Default)]

@@ -33,7 +33,7 @@ use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
 
 /// Requested bodies on their way or waiting for an earlier one, in the whole node, as they lie in memory.
-pub const OUTSTANDING_BYTES_MAX: usize = 8 << 20;
+pub const OUTSTANDING_BYTES_MAX: usize = 6 << 20;
 /// Peers that are asked for bodies at a time: each may have a large frame half received.
 pub const BODY_PEERS_MAX: usize = 4;
 /// Questions for bodies that one peer may leave unanswered: while it sends one run, the next is already

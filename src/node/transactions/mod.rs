@@ -48,7 +48,7 @@ const ANSWER_MS_MAX: u64 = 60_000;
 /// Batches that are being verified.
 pub const VERIFYING_MAX: usize = 64;
 /// Their bytes; their tables and claims come to twice as many.
-pub const VERIFYING_BYTES_MAX: usize = 2 << 20;
+pub const VERIFYING_BYTES_MAX: usize = 3 << 19;
 
 /// The relay of transactions.
 #[derive(Debug, Default)]
