@@ -110,7 +110,8 @@ const fn table_bytes(element: usize) -> usize {
 pub fn memory_bytes(tx: &CheckedTx) -> usize {
     let (inputs, outputs) = (tx.spent().len(), tx.created().len());
     let entry = size_of::<Entry>() + PIECE_BYTES + 2 * (size_of::<Option<Box<Entry>>>() + size_of::<Slot>());
-    let tables = table_bytes(size_of::<(Hash, Slot)>()) + 2 * size_of::<Place>();
+    let sorted = 2 * (size_of::<Place>() + size_of::<(u64, Slot)>());
+    let tables = table_bytes(size_of::<(Hash, Slot)>()) + sorted;
     let bytes = tx.bytes().len() + PIECE_BYTES + size_of::<CoinId>() * (inputs + outputs) + PIECE_BYTES;
     // A link is noted at both ends, and a list's first one takes room for four.
     let links = inputs.min(CHAIN_MAX) * 2 * (4 * size_of::<Slot>() + PIECE_BYTES);
@@ -125,6 +126,8 @@ pub(super) struct Graph {
     by_id: HashMap<Hash, Slot, Keyed>,
     spenders: HashMap<CoinId, Slot, Keyed>,
     worst_first: BTreeSet<Place>,
+    /// Those that a block may hold from some height on only.
+    by_maturity: BTreeSet<(u64, Slot)>,
     next_number: u64,
     used_bytes: usize,
 }
@@ -138,6 +141,7 @@ impl Graph {
             by_id: HashMap::with_hasher(keyed),
             spenders: HashMap::with_hasher(keyed),
             worst_first: BTreeSet::new(),
+            by_maturity: BTreeSet::new(),
             next_number: 0,
             used_bytes: 0,
         }
@@ -181,6 +185,11 @@ impl Graph {
     /// The one to leave first when room is needed.
     pub(super) fn worst(&self) -> Option<(FeeRate, Slot)> {
         self.worst_first.first().map(|&(worth, _, slot)| (worth, slot))
+    }
+
+    /// One that no block at this height may hold, if there is any.
+    pub(super) fn immature_at(&self, height: u64) -> Option<Slot> {
+        self.by_maturity.last().filter(|(matures_at, _)| *matures_at > height).map(|&(_, slot)| slot)
     }
 
     /// The parents and everything above them; more than a row may have are counted no further.
@@ -249,6 +258,9 @@ impl Graph {
         self.next_number += 1;
         let entry = Entry { tx, number, arrived, parents, children: Vec::new(), above, below: own };
         self.worst_first.insert(entry.place(slot));
+        if entry.tx.matures_at() > 0 {
+            self.by_maturity.insert((entry.tx.matures_at(), slot));
+        }
         self.slots[slot as usize] = Some(Box::new(entry));
     }
 
@@ -275,6 +287,7 @@ impl Graph {
             self.spenders.remove(coin);
         }
         assert!(self.worst_first.remove(&entry.place(slot)), "each entry has its place");
+        self.by_maturity.remove(&(entry.tx.matures_at(), slot));
         *entry
     }
 

@@ -183,12 +183,8 @@ impl Mempool {
         }
         // The block to come now has the height of the one that was undone.
         let height = block.header().height;
-        let immature = self.graph.entries().filter(|(_, entry)| entry.tx.matures_at() > height);
-        let immature: Vec<Hash> = immature.map(|(_, entry)| entry.tx.id()).collect();
-        for id in immature {
-            if let Some(slot) = self.graph.find(&id) {
-                self.give_up(slot);
-            }
+        while let Some(slot) = self.graph.immature_at(height) {
+            self.give_up(slot);
         }
         self.returning.undone(block);
         self.orphans.appeared(block.spent());
