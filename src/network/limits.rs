@@ -11,7 +11,6 @@ use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
 use crate::node::message::{BLOCKS_MAX, Kind, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
-use crate::node::sketches::SKETCHES_MAX;
 use crate::node::sync::OUTSTANDING_BYTES_MAX;
 use crate::node::transactions::VERIFYING_BYTES_MAX;
 use crate::node::transactions::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
@@ -55,6 +54,8 @@ const REQUEST_BYTES: usize = 2 * TRANSFERS_MAX;
 /// Ids of transactions that a peer announced, those that wait for others (48 bytes in a tree that is a third
 /// empty, and 16 in another), and those that it has (8 bytes in a list, 16 in such a tree): 40 × 164 KiB = 6.4 MiB.
 const RELAY_BYTES: usize = 32 * QUEUE_OWN + 96 * WAITING_MAX + 24 * KNOWN_MAX;
+/// A peer's sketch of a block that is not complete: 40 × 29 KiB = 1.1 MiB.
+const SKETCH_BYTES: usize = 6 * TRANSFERS_MAX + (2 << 10);
 /// The largest frame.
 pub const SERVED_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 /// What a writer holds while its peer is waited for: headers (a chunk of blocks is less), 40 × 195 KiB =
@@ -86,8 +87,6 @@ const WALK_BYTES: usize = 2 * (TURN_BYTES + CHECKED_BYTES);
 /// Transactions whose signatures are being checked: their bytes, as many for coins and tables, as many for
 /// keys and signatures.
 const VERIFYING_BYTES: usize = 3 * (VERIFYING_BYTES_MAX + TXS_BYTES + TRANSACTION_BYTES_MAX);
-/// Blocks from sketches: 4,600 ids each.
-const SKETCHES_BYTES: usize = SKETCHES_MAX * TRANSFERS_MAX * 33;
 /// A full template, shared by those who mine on it (its nested form takes three times the bytes), and the
 /// block that comes of it.
 const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
@@ -104,7 +103,7 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
     let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES;
-    let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES + SKETCHES_BYTES;
+    let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES;
     let of_pool = MEMPOOL_BYTES_MAX + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
     peers * PEER_BYTES + of_chain + of_pool + of_relay + of_network + REST_BYTES
@@ -116,6 +115,7 @@ const PEER_BYTES: usize = OUTBOX_BYTES
     + READ_BYTES
     + (CREDITS + 1) * BULK_FACTOR * BULK_FROM_BYTES
     + REQUESTS_MAX * REQUEST_BYTES
+    + SKETCH_BYTES
     + RELAY_BYTES
     + STACKS_BYTES;
 

@@ -322,7 +322,7 @@ impl Conduct {
             Announced::Sketch(_, sketch)
                 if is_first && position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? =>
             {
-                if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), &sketch) {
+                if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), sketch) {
                     self.take_news(turn, peer, block)?;
                 }
             }
@@ -343,6 +343,7 @@ impl Conduct {
     fn take_news(&mut self, turn: &mut Turn, peer: PeerId, block: CheckedBlock) -> Result<(), StoreError> {
         // Refused it can only be as one that we have, or as one too many of its height.
         let first = turn.chain.store().records();
+        self.sketches.forget(&block.id());
         turn.chain.accept(turn.now.wall, vec![block], false)?;
         self.sync.brought(turn, peer, first);
         Ok(())
@@ -391,7 +392,7 @@ impl Conduct {
                 self.durability.on_tip(*turn.chain.tip());
                 self.transactions.on_tip();
                 self.prune_due |= turn.chain.headers().has_outgrown(turn.chain.tip().work);
-                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono))?;
+                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono));
             }
             Step::Failed { id, record, reject } => {
                 turn.tell(Report::Refused { id, why: reject.to_string() });
@@ -456,6 +457,7 @@ impl Conduct {
             self.sync.pump(turn);
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
+        self.relay.pump(turn, catching_up)?;
         self.durability.pump(turn.now.mono, turn.chain, catching_up, turn.out);
         let is_calm = room == Room::Enough && !catching_up && turn.chain.rests();
         let follows = turn.chain.passed().is_empty();

@@ -23,31 +23,53 @@ const TELL_MS: u64 = 200;
 #[derive(Debug, Default)]
 pub struct Relay {
     told_at: Option<Mono>,
+    /// A new tip that peers have not heard of.
+    due: Option<Due>,
     /// The block that was announced last.
     sketch: Option<(Hash, Box<NewBlock>)>,
 }
 
+/// What is to be told of the tip.
+#[derive(Debug)]
+struct Due {
+    /// Blocks of the old branch that were undone.
+    undone: u64,
+    /// Whether people have heard of it.
+    is_told: bool,
+}
+
 impl Relay {
-    /// The chain has a new tip: people and peers hear of it.
-    pub fn on_tip(&mut self, turn: &mut Turn, undone: u64, catching_up: bool) -> Result<(), StoreError> {
-        let tip = *turn.chain.tip();
+    /// The chain has a new tip. On the way to another one that is no news for peers, and for people seldom.
+    pub fn on_tip(&mut self, turn: &mut Turn, undone: u64, catching_up: bool) {
         let recently = self.told_at.is_some_and(|at| turn.now.mono.since(at) < TELL_MS);
+        let mut due = Due { undone, is_told: false };
         if !(catching_up && recently) {
-            self.told_at = Some(turn.now.mono);
-            let (height, hash, peers) = (tip.header.height, tip.id, turn.peers.len());
-            turn.tell(Report::Tip { height, hash, peers, undone });
+            self.tell(turn, &mut due);
         }
-        if catching_up {
-            // Blocks on the way to a tip are no news: whoever lacks them asks.
-            return Ok(());
+        self.due = Some(due);
+    }
+
+    fn tell(&mut self, turn: &mut Turn, due: &mut Due) {
+        let tip = *turn.chain.tip();
+        self.told_at = Some(turn.now.mono);
+        let (height, hash, peers) = (tip.header.height, tip.id, turn.peers.len());
+        turn.tell(Report::Tip { height, hash, peers, undone: due.undone });
+        due.is_told = true;
+    }
+
+    /// Tells whoever has not heard of the tip, once nothing heavier is on its way.
+    pub fn pump(&mut self, turn: &mut Turn, catching_up: bool) -> Result<(), StoreError> {
+        let Some(mut due) = self.due.take_if(|_| !catching_up) else { return Ok(()) };
+        if !due.is_told {
+            self.tell(turn, &mut due);
         }
-        let unaware: Vec<PeerId> =
-            turn.peers.iter().filter(|(_, peer)| !peer.knows(&tip.id)).map(|(id, _)| id).collect();
+        let tip = turn.chain.tip().id;
+        let unaware: Vec<PeerId> = turn.peers.iter().filter(|(_, peer)| !peer.knows(&tip)).map(|(id, _)| id).collect();
         if let Some(Passed::Connected(block)) = turn.chain.passed().last()
-            && block.id() == tip.id
+            && block.id() == tip
             && !unaware.is_empty()
         {
-            self.sketch = Some((tip.id, Box::new(sketch_of(block))));
+            self.sketch = Some((tip, Box::new(sketch_of(block))));
         }
         self.announce(turn, &unaware)
     }

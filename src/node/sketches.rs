@@ -3,8 +3,10 @@
 //! What the pool has verified is put into its place and not verified again. What is missing, or matches
 //! twice, is asked of the announcer by its place. If that leads to nothing (it does not answer, it has
 //! left that branch, the root is another one) the whole block is fetched like any other, from whoever has
-//! shown it. So a collision or a lie costs a round trip, never a wrong block; and each announcer is heard
-//! for itself, so that a liar does not keep an honest copy away.
+//! shown it. So a collision or a lie costs a round trip, never a wrong block.
+//!
+//! Each announcer is heard for itself: a few of one block are asked at once, and as long as none of them
+//! delivers, twice as many more at each tick. So a crowd of liars keeps an honest copy away for a second.
 //!
 //! After BIP 152 (<https://github.com/bitcoin/bips/blob/master/bip-0152.mediawiki>).
 
@@ -14,7 +16,7 @@ use crate::blockchain::block::{CheckedBlock, CheckedHeader};
 use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::mempool::Mempool;
 use crate::blockchain::position::Position;
-use crate::blockchain::transaction::{Coinbase, TRANSACTION_BYTES_MIN};
+use crate::blockchain::transaction::TRANSACTION_BYTES_MIN;
 use crate::node::event::{Asked, PeerId};
 use crate::node::message::{BLOCK_TXS_BYTES, Message, NewBlock, ShortIdKey};
 use crate::node::reason::Reason;
@@ -24,9 +26,8 @@ use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Mono;
 
-/// Sketches that wait for missing transfers: each has at most 4,600 ids, so 4 × 152 KiB. One more is
-/// fetched as a whole block.
-pub const SKETCHES_MAX: usize = 4;
+/// Announcers of one block that are asked for its missing transfers at first.
+const ASKED_FIRST: usize = 3;
 /// Missing transfers that fit an answer, if all of them are of the least size.
 const PLACES_MAX: usize = BLOCK_TXS_BYTES / TRANSACTION_BYTES_MIN;
 /// For the missing transfers; then the whole block is fetched.
@@ -34,22 +35,20 @@ const ANSWER_MS: u64 = 2_000;
 /// Who has not answered at all by then is cut.
 const ANSWER_MS_MAX: u64 = 60_000;
 
-/// A block that lacks some transfers.
+/// A block that lacks some transfers, as one peer has sketched it: 28 KiB, and 2 more for the places.
 #[derive(Debug)]
 struct Sketch {
-    peer: PeerId,
-    since: Mono,
     header: CheckedHeader,
     position: Position,
-    coinbase: Coinbase,
-    /// Its transfers in order; `None` where one is asked for.
-    ids: Vec<Option<Hash>>,
+    block: Box<NewBlock>,
+    /// When it was asked for the transfers at these places; none while others are.
+    asked: Option<(Mono, Vec<u16>)>,
 }
 
-/// The sketches that are not complete.
+/// The sketches that are not complete, one for each peer.
 #[derive(Debug, Default)]
 pub struct Sketches {
-    open: Vec<Sketch>,
+    open: BTreeMap<PeerId, Sketch>,
     /// Who owes an answer, and since when.
     owing: BTreeMap<PeerId, Mono>,
 }
@@ -62,27 +61,35 @@ impl Sketches {
         turn: &mut Turn,
         peer: PeerId,
         (header, position): (CheckedHeader, Position),
-        sketch: &NewBlock,
+        block: Box<NewBlock>,
     ) -> Option<CheckedBlock> {
-        let ids = match_pool(turn.pool, sketch);
-        let sketch = Sketch { peer, since: turn.now.mono, header, position, coinbase: sketch.coinbase, ids };
-        let places: Vec<u16> = (0..).zip(&sketch.ids).filter(|(_, id)| id.is_none()).map(|(place, _)| place).collect();
+        let sketch = Sketch { header, position, block, asked: None };
+        let ids = match_pool(turn.pool, &sketch.block);
+        let places = missing(&ids);
         if places.is_empty() {
-            return complete(turn, &sketch, &[]);
+            return complete(turn, peer, &sketch, &ids, &[]);
         }
-        if places.len() > PLACES_MAX || self.open.len() >= SKETCHES_MAX || self.owing.contains_key(&peer) {
-            fetch(turn, &sketch);
+        if places.len() > PLACES_MAX || self.owing.contains_key(&peer) {
+            fetch(turn, peer, &sketch);
             return None;
         }
-        let (block, count) = (header.id(), places.len());
-        turn.note(
-            Level::Debug,
-            format!("block {block:.12} of {peer}: {count} of {} transfers are missing", sketch.ids.len()),
-        );
-        turn.ask(peer, Asked::BlockTxs(block, count), Message::GetBlockTxs { block, places: List::first_of(places) });
-        self.owing.insert(peer, turn.now.mono);
-        self.open.push(sketch);
+        let asked = self.of_block(&header.id()).filter(|(_, other)| other.asked.is_some()).count();
+        self.open.insert(peer, sketch);
+        if asked < ASKED_FIRST {
+            self.ask(turn, peer, places);
+        }
         None
+    }
+
+    /// Asks a peer for what its sketch lacks.
+    fn ask(&mut self, turn: &mut Turn, peer: PeerId, places: Vec<u16>) {
+        let Some(sketch) = self.open.get_mut(&peer) else { return };
+        let (block, count) = (sketch.header.id(), places.len());
+        let of = sketch.block.short_ids.len();
+        turn.note(Level::Debug, format!("block {block:.12} of {peer}: {count} of {of} transfers are missing"));
+        sketch.asked = Some((turn.now.mono, places.clone()));
+        self.owing.insert(peer, turn.now.mono);
+        turn.ask(peer, Asked::BlockTxs(block, count), Message::GetBlockTxs { block, places: List::first_of(places) });
     }
 
     /// The missing transfers have come: gives the block, or has it fetched.
@@ -93,29 +100,63 @@ impl Sketches {
         block: &Hash,
         transfers: &[CheckedTx],
     ) -> Option<CheckedBlock> {
-        let sketch = self.take(peer, block)?;
-        complete(turn, &sketch, transfers)
+        let (sketch, places) = self.answered(peer, block)?;
+        let mut ids = match_pool(turn.pool, &sketch.block);
+        for place in places {
+            ids[usize::from(place)] = None;
+        }
+        let block = complete(turn, peer, &sketch, &ids, transfers)?;
+        self.forget(&block.id());
+        Some(block)
     }
 
     /// The announcer does not have it any more.
     pub fn on_missing(&mut self, turn: &mut Turn, peer: PeerId, block: &Hash) {
-        if let Some(sketch) = self.take(peer, block) {
-            fetch(turn, &sketch);
+        if let Some((sketch, _)) = self.answered(peer, block) {
+            fetch(turn, peer, &sketch);
         }
     }
 
     /// Its answer is here; the sketch may have been given up before.
-    fn take(&mut self, peer: PeerId, block: &Hash) -> Option<Sketch> {
+    fn answered(&mut self, peer: PeerId, block: &Hash) -> Option<(Sketch, Vec<u16>)> {
         self.owing.remove(&peer);
-        let place = self.open.iter().position(|sketch| sketch.peer == peer && sketch.header.id() == *block)?;
-        Some(self.open.swap_remove(place))
+        self.open.get(&peer).filter(|sketch| sketch.header.id() == *block && sketch.asked.is_some())?;
+        let mut sketch = self.open.remove(&peer)?;
+        let (_, places) = sketch.asked.take()?;
+        Some((sketch, places))
     }
 
-    /// Gives up what does not come, and cuts who never answers.
+    /// A block is here: who else sketched it need not be asked.
+    pub fn forget(&mut self, block: &Hash) {
+        self.open.retain(|_, sketch| sketch.header.id() != *block);
+    }
+
+    fn of_block(&self, block: &Hash) -> impl Iterator<Item = (PeerId, &Sketch)> {
+        self.open.iter().filter(move |(_, sketch)| sketch.header.id() == *block).map(|(&peer, sketch)| (peer, sketch))
+    }
+
+    /// Asks more announcers where nobody has delivered, gives up what does not come, and cuts who never answers.
     pub fn on_tick(&mut self, turn: &mut Turn) {
-        let now = turn.now.mono;
-        for sketch in self.open.extract_if(.., |sketch| now.since(sketch.since) >= ANSWER_MS) {
-            fetch(turn, &sketch);
+        let (now, tip_work) = (turn.now.mono, turn.chain.tip().work);
+        self.open.retain(|_, sketch| sketch.position.work > tip_work);
+        let mut blocks: Vec<Hash> = self.open.values().map(|sketch| sketch.header.id()).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        for block in blocks {
+            let asked = self.of_block(&block).filter(|(_, sketch)| sketch.asked.is_some()).count();
+            let spare = self.of_block(&block).filter(|(_, sketch)| sketch.asked.is_none());
+            let next: Vec<PeerId> = spare.map(|(peer, _)| peer).take(2 * asked.max(1)).collect();
+            for peer in next {
+                let places = missing(&match_pool(turn.pool, &self.open[&peer].block));
+                self.ask(turn, peer, places);
+            }
+        }
+        let is_late = |sketch: &Sketch| sketch.asked.as_ref().is_some_and(|(since, _)| now.since(*since) >= ANSWER_MS);
+        let late: Vec<PeerId> = self.open.iter().filter(|(_, sketch)| is_late(sketch)).map(|(peer, _)| *peer).collect();
+        for peer in late {
+            if let Some(sketch) = self.open.remove(&peer) {
+                fetch(turn, peer, &sketch);
+            }
         }
         let silent: Vec<PeerId> =
             self.owing.iter().filter(|(_, since)| now.since(**since) >= ANSWER_MS_MAX).map(|(peer, _)| *peer).collect();
@@ -127,8 +168,13 @@ impl Sketches {
     /// Forgets peers that are gone.
     pub fn forget_gone(&mut self, turn: &Turn) {
         self.owing.retain(|peer, _| turn.peers.get(*peer).is_some());
-        self.open.retain(|sketch| turn.peers.get(sketch.peer).is_some());
+        self.open.retain(|peer, _| turn.peers.get(*peer).is_some());
     }
+}
+
+/// The places where nothing stands.
+fn missing(ids: &[Option<Hash>]) -> Vec<u16> {
+    (0..).zip(ids).filter(|(_, id)| id.is_none()).map(|(place, _)| place).collect()
 }
 
 /// Which transaction of the pool stands at each place; `None` where none does, or more than one may.
@@ -161,39 +207,43 @@ fn match_ids(
 }
 
 /// Puts a block together; if that fails, the whole block is fetched, which shows who is to blame.
-fn complete(turn: &mut Turn, sketch: &Sketch, missing: &[CheckedTx]) -> Option<CheckedBlock> {
+fn complete(
+    turn: &mut Turn,
+    peer: PeerId,
+    sketch: &Sketch,
+    ids: &[Option<Hash>],
+    missing: &[CheckedTx],
+) -> Option<CheckedBlock> {
     let mut missing = missing.iter();
-    let transfers = sketch.ids.iter().map(|id| match id {
-        // It may have left the pool meanwhile.
+    let transfers = ids.iter().map(|id| match id {
         Some(id) => turn.pool.get(id),
         None => missing.next(),
     });
+    // One that was there may have left the pool meanwhile.
     let transfers: Option<Vec<&CheckedTx>> = transfers.collect();
-    let block = transfers
-        .map(|transfers| CheckedBlock::assemble(turn.chain.params(), sketch.header, &sketch.coinbase, &transfers));
+    let coinbase = &sketch.block.coinbase;
+    let block =
+        transfers.map(|transfers| CheckedBlock::assemble(turn.chain.params(), sketch.header, coinbase, &transfers));
     match block {
-        Some(Ok(block)) => Some(block),
+        Some(Ok(block)) => return Some(block),
         Some(Err(reject)) => {
-            let (id, peer) = (sketch.header.id(), sketch.peer);
+            let id = sketch.header.id();
             turn.note(Level::Debug, format!("block {id:.12} as {peer} sketched it is none: {reject}"));
-            fetch(turn, sketch);
-            None
         }
-        None => {
-            fetch(turn, sketch);
-            None
-        }
+        None => {}
     }
+    fetch(turn, peer, sketch);
+    None
 }
 
 /// Has the whole block fetched, from this peer or another that shows it.
-fn fetch(turn: &mut Turn, sketch: &Sketch) {
+fn fetch(turn: &mut Turn, peer: PeerId, sketch: &Sketch) {
     if sketch.position.work <= turn.chain.tip().work {
         // Another announcer was faster.
         return;
     }
     if turn.chain.insert_header(sketch.header, sketch.position, false)
-        && let Some(known) = turn.peers.get_mut(sketch.peer)
+        && let Some(known) = turn.peers.get_mut(peer)
     {
         known.vouch(sketch.header.id());
     }

@@ -185,9 +185,10 @@ impl Mempool {
         numbered.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// What has to be paid at least, in units per 1,000 bytes.
+    /// What has to be paid at least, in units per 1,000 bytes. While half of the room is free nobody has to pay
+    /// for a crowd that has gone.
     pub fn floor(&self, now: Mono) -> u64 {
-        self.floor.at(now)
+        if self.used_bytes() < POOL_BYTES_MAX / 2 { FEE_RATE_MIN } else { self.floor.at(now) }
     }
 
     /// How many orphans are held.
@@ -296,7 +297,7 @@ impl Mempool {
         if tx.least_output() < DUST_UNITS {
             return Err(PoolReject::Dust { amount: tx.least_output() });
         }
-        let (fee, size_bytes, floor) = (tx.fee(), tx.bytes().len(), self.floor.at(ground.now.mono));
+        let (fee, size_bytes, floor) = (tx.fee(), tx.bytes().len(), self.floor(ground.now.mono));
         if FeeRate::new(fee, size_bytes) < FeeRate::per_1000(floor) {
             return Err(PoolReject::TooCheap { fee, size_bytes, floor });
         }

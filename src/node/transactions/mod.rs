@@ -102,9 +102,10 @@ impl Transactions {
                 // One that is being verified has come whole: its id fixes every byte.
                 continue;
             }
-            if self.in_flight.contains_key(id) {
-                self.waiting.add(exchange, *id, peer, *id);
-            } else if room > 0 {
+            if self.in_flight.contains_key(id) && self.waiting.add(exchange, *id, peer, *id) {
+                continue;
+            }
+            if room > 0 {
                 room -= 1;
                 exchange.queue.push_back(*id);
             }
@@ -280,7 +281,9 @@ impl Transactions {
     fn refuse(&mut self, turn: &mut Turn, peer: PeerId, id: Hash, reject: PoolReject) -> bool {
         turn.note(Level::Debug, format!("transaction {id:.12} of {peer} is not taken: {reject}"));
         match reject {
-            PoolReject::Known { .. } => {}
+            // It is here; or there is no room for it at this moment, or for more of this peer's: another peer, or
+            // another moment, may do better.
+            PoolReject::Known { .. } | PoolReject::OrphansFull { .. } | PoolReject::OrphanShare { .. } => {}
             PoolReject::Reorganising => self.ask_again(peer, id),
             // Its sender is a block ahead, and we shall be in a moment.
             PoolReject::Immature { matures_at, next_height } if matures_at == next_height + 1 => {
@@ -453,7 +456,7 @@ impl Transactions {
     /// Asks one peer for what it announced, or for more of what it has.
     fn ask(&mut self, turn: &mut Turn, peer: PeerId) {
         let Some(exchange) = self.exchanges.get_mut(&peer) else { return };
-        let mut over = Vec::new();
+        let (mut over, mut later) = (Vec::new(), Vec::new());
         let has_room = self.verifying_bytes < VERIFYING_BYTES_MAX && self.batches < VERIFYING_MAX;
         if exchange.open.is_none() && has_room {
             let mut ids = Vec::new();
@@ -466,12 +469,19 @@ impl Transactions {
                     continue;
                 }
                 if self.in_flight.contains_key(&id) {
-                    self.waiting.add(exchange, id, peer, id);
+                    if !self.waiting.add(exchange, id, peer, id) {
+                        later.push(id);
+                        if later.len() >= BATCH {
+                            break;
+                        }
+                    }
                     continue;
                 }
                 self.in_flight.insert(id, peer);
                 ids.push(id);
             }
+            // No room among those that wait: looked at again when something has come.
+            exchange.queue.extend(later);
             if !ids.is_empty() {
                 exchange.open = Some(Open { since: turn.now.mono, ids: ids.clone() });
                 turn.ask(peer, Asked::Txs(ids.clone()), Message::GetTxs(List::first_of(ids)));
