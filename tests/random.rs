@@ -7,7 +7,7 @@ mod common;
 use common::world::{Who, World};
 use spindle::blockchain::params::Params;
 use spindle::node::report::Report;
-use spindle::node::rng::Rng;
+use spindle::primitives::rng::Rng;
 
 const NODES: usize = 5;
 const STEPS: usize = 60;
