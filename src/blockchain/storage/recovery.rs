@@ -5,6 +5,9 @@
 //! after a power cut sectors land out of order. Records behind the mark are always read from the block
 //! file, since nobody knows whether their bytes arrived; before it the index is believed as far as its
 //! checksums hold and its last record agrees with the block file. Opening twice changes nothing.
+//!
+//! What can be read need not be on the disk: the process before may have died before a sync, or failed at
+//! one, after which the system shows bytes that it will never write. So the mark is written again as it is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -256,8 +259,8 @@ impl Opening {
         Ok(Cut { offset, bytes: self.size_bytes - offset, reason })
     }
 
-    /// Leaves no stale record behind the index's end, marks a file whose mark was lost, and publishes
-    /// the heaviest chain.
+    /// Leaves no stale record behind the index's end, makes the mark last that was found, or marks a file whose
+    /// mark was lost, and publishes the heaviest chain.
     fn finish(&mut self, loaded: u32) -> Result<(), StoreError> {
         let view = &self.index.view;
         let (records, last) = (self.index.records(), *self.index.last());
@@ -271,6 +274,8 @@ impl Opening {
             self.data.file.sync().map_err(StoreError::io("sync", &self.data.path))?;
             self.mark.advance(last.end())?;
             view.durable_bytes.store(last.end(), Ordering::Relaxed);
+        } else {
+            self.mark.settle()?;
         }
         let heaviest = &mut self.heaviest;
         view.each(loaded, records, &mut |record, raw| heaviest.see(record, raw, view))?;

@@ -1,0 +1,98 @@
+//! Each call as the last one, and each call that fails.
+
+use spindle::blockchain::memory_disk::{Calls, Fault, MemoryDisk};
+
+use crate::cases::{Case, after_a_failed_sync};
+use crate::fixture::Fixture;
+use crate::life::{Act, Depth, Told, check, honest, live};
+use crate::remains::remains;
+
+/// Up to so many mixtures at one crash point are all tried; of more, [`SAMPLES`].
+const EVERY_MIXTURE: usize = 64;
+
+const SAMPLES: u64 = 16;
+
+/// Goal: a mark whose sync failed does not take the place of the one before it: what was told stays
+/// guarded. Method: the sync of the mark fails; a second life dies in the middle of the next mark.
+#[test]
+fn a_mark_that_was_never_written_is_written_again() {
+    let fixture = Fixture::new();
+    crash_points(&fixture, &after_a_failed_sync(&fixture, 0), false);
+}
+
+/// What a row covered.
+#[derive(Default)]
+struct Row {
+    calls: u64,
+    points: u64,
+    remains: u64,
+    nested: u64,
+}
+
+/// Each call of a step as the last one, and its remains; if nested, each call of the recovery from one of
+/// these, and their remains.
+fn crash_points(fixture: &Fixture, case: &Case, nested: bool) -> Row {
+    let mut row = Row::default();
+    let mut writes = 0;
+    for nth in 1.. {
+        let end = dies_at(fixture, case, nth, Fault::Dead);
+        let Some((disk, told)) = end else { break };
+        row.calls = nth;
+        // A write is the only call in whose middle there is something between before and after.
+        let is_write = disk.made(Calls::Writes) > writes;
+        writes = disk.made(Calls::Writes);
+        let inside = is_write.then(|| dies_at(fixture, case, nth, Fault::DeadInside).expect("it has this call"));
+        for (disk, told) in [(disk, told)].into_iter().chain(inside) {
+            row.points += 1;
+            let in_turn = match row.points % 3 {
+                0 => 0,
+                1 => 1,
+                _ => 3,
+            };
+            for (which, left) in remains(&disk, nth, EVERY_MIXTURE, SAMPLES).into_iter().enumerate() {
+                let recovers = left.kill();
+                let held = check(&honest, &left, fixture, &told, Depth::GoOn);
+                held.unwrap_or_else(|error| panic!("{}: dead at call {nth}, remains {which}: {error}", case.name));
+                row.remains += 1;
+                // Killed, cut off, or one of the mixtures: in turn, for each takes as many starts as it has calls.
+                if nested && which == in_turn {
+                    row.nested += recovery_points(fixture, case.name, &recovers, &told, nth);
+                }
+            }
+        }
+    }
+    row
+}
+
+/// The disk and what was told when a step ends at its nth call; none if it has fewer.
+fn dies_at(fixture: &Fixture, case: &Case, nth: u64, fault: Fault) -> Option<(MemoryDisk, Told)> {
+    let (disk, mut told) = (case.disk.kill(), case.told.clone());
+    disk.plan(Calls::All, nth, fault);
+    let ended = live(&honest(&disk), fixture, &case.acts, &mut told);
+    assert!(ended.is_err() || disk.made(Calls::All) < nth, "{}: it outlived its death at call {nth}", case.name);
+    (disk.made(Calls::All) >= nth).then_some((disk, told))
+}
+
+/// A crash at each call that changes anything during the recovery from a crash.
+fn recovery_points(fixture: &Fixture, name: &str, crashed: &MemoryDisk, told: &Told, seed: u64) -> u64 {
+    let mut remains_seen = 0;
+    for nth in 1.. {
+        let disk = crashed.kill();
+        let (writes, syncs) = disk.calls();
+        disk.plan(Calls::All, nth, if nth % 2 == 0 { Fault::Dead } else { Fault::DeadInside });
+        let ended = live(&honest(&disk), fixture, &[], &mut told.clone());
+        if ended.is_ok() {
+            break;
+        }
+        if disk.calls() == (writes, syncs) {
+            // Nothing was changed: it is the crash itself once more.
+            continue;
+        }
+        for left in remains(&disk, seed << 8 | nth, 0, 1).into_iter().skip(1) {
+            let held = check(&honest, &left, fixture, told, Depth::Look);
+            held.unwrap_or_else(|error| panic!("{name}: dead at {seed}, recovery dead at {nth}: {error}"));
+            remains_seen += 1;
+        }
+    }
+    remains_seen
+}
