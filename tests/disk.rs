@@ -34,6 +34,9 @@ fn a_file_keeps_what_it_was_given(disk: &dyn Disk) {
     let again = disk.open("file").expect("there");
     again.write_at(b"!", 0).expect("room");
     assert_eq!(read(&*file, 0, 2), b"!1", "two handles are one file");
+    let whole = read(&*file, 0, 200_000);
+    file.write_again(1, 1 << 40).expect("room");
+    assert!(read(&*file, 0, 200_000) == whole, "what is written again is the same");
     file.sync().expect("no fault");
     again.sync().expect("no fault");
 }

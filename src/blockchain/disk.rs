@@ -62,7 +62,28 @@ pub trait DiskFile: Send + Sync + Debug {
 
     /// Returns when everything written before is on the disk, its length included (fdatasync).
     fn sync(&self) -> io::Result<()>;
+
+    /// Lets the next sync write the bytes from `from` to `to`, even if an earlier one failed at them: a system
+    /// may go on showing what it never wrote, and hold it for written.
+    fn write_again(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        let mut at = from;
+        while at < to {
+            let left = usize::try_from(to - at).unwrap_or(usize::MAX);
+            buffer.resize(left.min(AGAIN_BYTES), 0);
+            let read = self.read_at(&mut buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            self.write_at(&buffer[..read], at)?;
+            at += read as u64;
+        }
+        Ok(())
+    }
 }
+
+/// Bytes that are written again at once.
+const AGAIN_BYTES: usize = 256 << 10;
 
 /// Reading and writing as systems do it: as much as suits them, and interrupted by signals.
 pub trait Pieces {

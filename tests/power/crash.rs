@@ -20,6 +20,14 @@ fn a_mark_that_was_never_written_is_written_again() {
     crash_points(&fixture, &after_a_failed_sync(&fixture, 0), false);
 }
 
+/// Goal: blocks that a failed sync has lost, and that the system still shows to the next process, are
+/// written again before they are told. Method: the sync of the block file fails; a second life.
+#[test]
+fn what_a_failed_sync_lost_is_written_again() {
+    let fixture = Fixture::new();
+    crash_points(&fixture, &after_a_failed_sync(&fixture, 1), false);
+}
+
 /// What a row covered.
 #[derive(Default)]
 struct Row {

@@ -7,7 +7,8 @@
 //! checksums hold and its last record agrees with the block file. Opening twice changes nothing.
 //!
 //! What can be read need not be on the disk: the process before may have died before a sync, or failed at
-//! one, after which the system shows bytes that it will never write. So the mark is written again as it is.
+//! one, after which the system shows bytes that it will never write. So what lies behind the mark, and the
+//! mark itself, are written again as they are.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -270,8 +271,12 @@ impl Opening {
         }
         // Else a later power cut could bring back records from before this cut among newer ones.
         view.file.sync().map_err(StoreError::io("sync", &view.path))?;
+        let path = &self.data.path;
+        // What was appended and never synced, the next sync must write, whatever became of those before it.
+        let unsynced = self.data.file.write_again(self.mark.durable_bytes(), last.end());
+        unsynced.map_err(StoreError::io("write again the end of", path))?;
         if self.mark.durable_bytes() == 0 {
-            self.data.file.sync().map_err(StoreError::io("sync", &self.data.path))?;
+            self.data.file.sync().map_err(StoreError::io("sync", path))?;
             self.mark.advance(last.end())?;
             view.durable_bytes.store(last.end(), Ordering::Relaxed);
         } else {
