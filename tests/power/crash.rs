@@ -28,6 +28,18 @@ fn what_a_failed_sync_lost_is_written_again() {
     crash_points(&fixture, &after_a_failed_sync(&fixture, 1), false);
 }
 
+/// Goal: a directory whose node died before its names were synced gets them synced by the next, before
+/// anything is told. Method: death at that sync; a second life; each of its calls as the last.
+#[test]
+fn a_death_before_the_names_are_synced_is_made_good() {
+    let fixture = Fixture::new();
+    let mut case = Case::after("names", &fixture, &[&[Act::Wallet(1)]], vec![]);
+    case.disk.plan(Calls::Syncs, 2, Fault::Dead);
+    live(&honest(&case.disk), &fixture, &[], &mut case.told).expect_err("it died while it was founded");
+    case.acts = vec![Act::Append(fixture.plain().to_vec()), Act::Sync];
+    crash_points(&fixture, &case, false);
+}
+
 /// What a row covered.
 #[derive(Default)]
 struct Row {

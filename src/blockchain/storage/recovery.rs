@@ -87,7 +87,7 @@ pub(super) fn open(disk: &dyn Disk, params: &Params, progress: &mut dyn FnMut(u6
     let loaded = index.records();
     let mut opening = Opening { mark_path: disk.path(MARK), data, mark, index, heaviest, size_bytes };
     let cut = opening.read_rest(progress)?;
-    opening.finish(loaded)?;
+    opening.finish(disk, loaded)?;
     let Opening { data, mark, index, .. } = opening;
     let recovery = Recovery { records: index.records(), durable_bytes: mark.durable_bytes(), cut, index_rebuilt };
     Ok(Opened { identity, data, mark, index, recovery })
@@ -262,7 +262,7 @@ impl Opening {
 
     /// Leaves no stale record behind the index's end, makes the mark last that was found, or marks a file whose
     /// mark was lost, and publishes the heaviest chain.
-    fn finish(&mut self, loaded: u32) -> Result<(), StoreError> {
+    fn finish(&mut self, disk: &dyn Disk, loaded: u32) -> Result<(), StoreError> {
         let view = &self.index.view;
         let (records, last) = (self.index.records(), *self.index.last());
         let size_bytes = view.file.size_bytes().map_err(StoreError::io("look at", &view.path))?;
@@ -277,6 +277,8 @@ impl Opening {
         unsynced.map_err(StoreError::io("write again the end of", path))?;
         if self.mark.durable_bytes() == 0 {
             self.data.file.sync().map_err(StoreError::io("sync", path))?;
+            // Whoever founded the directory may have died before its names were synced.
+            disk.sync_dir().map_err(StoreError::io("sync the directory of", path))?;
             self.mark.advance(last.end())?;
             view.durable_bytes.store(last.end(), Ordering::Relaxed);
         } else {
