@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::process::{Process, free_port, spindle};
 use spindle::blockchain::params::{NetworkSpec, Params};
 use spindle::blockchain::storage::PersistentBlockchain;
-use spindle::node::rng::Rng;
 use spindle::primitives::hash::Hash;
+use spindle::primitives::rng::Rng;
 
 /// A network on which blocks come many a second at first.
 fn quick() -> NetworkSpec {

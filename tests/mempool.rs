@@ -21,10 +21,10 @@ use spindle::blockchain::position::Position;
 use spindle::blockchain::reject::Reject;
 use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Output, Transaction};
-use spindle::node::rng::Rng;
 use spindle::primitives::codec::{self, List};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
+use spindle::primitives::rng::Rng;
 use spindle::primitives::time::{Mono, Now, Wall};
 
 const KEY: Key = Key([9; 32]);

@@ -14,8 +14,8 @@ use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::Transaction;
 use spindle::node::event::Event;
 use spindle::node::report::Report;
-use spindle::node::rng::Rng;
 use spindle::primitives::hash::Hash;
+use spindle::primitives::rng::Rng;
 
 const NODES: usize = 5;
 const STEPS: usize = 60;

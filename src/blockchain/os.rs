@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::blockchain::disk::{Disk, DiskFile};
+use crate::blockchain::disk::{Disk, DiskFile, read_whole, write_whole};
 use crate::blockchain::storage::StoreError;
 
 /// The file whose lock is the directory's; it holds the holder's pid, for people.
@@ -129,29 +129,11 @@ impl DiskFile for OsFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.0.read_some(&mut buffer[done..], at + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        read_whole(&self.0, buffer, at)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.0.write_some(&bytes[done..], at + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        write_whole(&self.0, bytes, at)
     }
 
     fn set_size(&self, size_bytes: u64) -> io::Result<()> {
@@ -212,6 +194,8 @@ mod positioned {
     use std::fs::File;
     use std::io;
 
+    use crate::blockchain::disk::Pieces;
+
     /// A file that many threads read, each where it likes.
     #[derive(Debug)]
     pub(super) struct Handle(File);
@@ -226,24 +210,26 @@ mod positioned {
         pub(super) fn with<T>(&self, call: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
             call(&self.0)
         }
+    }
 
+    impl Pieces for Handle {
         #[cfg(unix)]
-        pub(super) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
             std::os::unix::fs::FileExt::read_at(&self.0, buffer, at)
         }
 
         #[cfg(unix)]
-        pub(super) fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
             std::os::unix::fs::FileExt::write_at(&self.0, bytes, at)
         }
 
         #[cfg(windows)]
-        pub(super) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
             std::os::windows::fs::FileExt::seek_read(&self.0, buffer, at)
         }
 
         #[cfg(windows)]
-        pub(super) fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
             std::os::windows::fs::FileExt::seek_write(&self.0, bytes, at)
         }
     }
@@ -255,6 +241,8 @@ mod positioned {
     use std::io::{self, Read, Seek, SeekFrom, Write};
 
     use parking_lot::Mutex;
+
+    use crate::blockchain::disk::Pieces;
 
     /// A file with one cursor: whoever moves it holds the lock until the bytes are through.
     #[derive(Debug)]
@@ -270,14 +258,16 @@ mod positioned {
         pub(super) fn with<T>(&self, call: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
             call(&self.0.lock())
         }
+    }
 
-        pub(super) fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    impl Pieces for Handle {
+        fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
             let mut file = self.0.lock();
             file.seek(SeekFrom::Start(at))?;
             file.read(buffer)
         }
 
-        pub(super) fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
             let mut file = self.0.lock();
             file.seek(SeekFrom::Start(at))?;
             file.write(bytes)

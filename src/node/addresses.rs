@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::blockchain::disk::{self, Disk};
 use crate::node::message::{ADDRESSES_MAX, PeerAddress};
 use crate::node::peers::scope;
-use crate::node::rng::Rng;
 use crate::primitives::codec::{self, Decode, Encode, List};
+use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now, Wall};
 
 /// The file's name in the data directory.

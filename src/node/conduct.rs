@@ -19,7 +19,6 @@ use crate::node::peers::{self, Newcomer, Peer};
 use crate::node::reason::Reason;
 use crate::node::relay::Relay;
 use crate::node::report::{Level, Report};
-use crate::node::rng::Rng;
 use crate::node::sketches::Sketches;
 use crate::node::streams::Streams;
 use crate::node::sync::Sync;
@@ -28,6 +27,7 @@ use crate::node::transactions::Transactions;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
+use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now};
 
 /// Between two looks at whether small files have changed.

@@ -12,7 +12,7 @@ use crate::node::event::{Effect, Target};
 use crate::node::peers::Peers;
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
-use crate::node::rng::Rng;
+use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now};
 
 /// Between two rounds of looking for peers.

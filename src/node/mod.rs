@@ -27,8 +27,6 @@ pub mod event;
 
 pub mod turn;
 
-pub mod rng;
-
 pub mod peers;
 
 pub mod addresses;

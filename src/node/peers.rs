@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::node::event::{Direction, Effect, PeerId, Target};
 use crate::node::message::{Hello, Message};
-use crate::node::rng::Rng;
 use crate::primitives::hash::Hash;
+use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Wall};
 
 /// Between pings.

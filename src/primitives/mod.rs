@@ -1,4 +1,4 @@
-//! Words everybody uses: hashes, exact bytes, keys, stealth addresses, time, threads. Imports nothing of ours.
+//! Words everybody uses: hashes, exact bytes, keys, stealth addresses, time, chance, threads. Imports nothing of ours.
 
 pub mod hash;
 
@@ -11,6 +11,8 @@ pub mod keys;
 pub mod stealth;
 
 pub mod time;
+
+pub mod rng;
 
 pub mod chatter;
 

@@ -1,12 +1,10 @@
-//! The wallet file: crashes, passwords, damage, two commands at once.
+//! The wallet file: passwords, damage, two commands at once. tests/power.rs kills it in the middle of a save.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use spindle::blockchain::disk::{Disk, DiskFile};
+use spindle::blockchain::disk::Disk;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::primitives::hash::Hash;
@@ -64,129 +62,6 @@ fn what_was_saved_is_what_is_opened() {
         assert_eq!(disk.names(), [NAME], "nothing is left beside it");
     }
     assert_eq!(format!("{:?} {:?}", spends.secrets, watches.secrets), "Spend Watch");
-}
-
-/// A disk that stops for good at its nth step that changes anything, as a killed process does.
-#[derive(Debug, Clone)]
-struct Dying {
-    disk: MemoryDisk,
-    steps_left: Arc<AtomicU64>,
-}
-
-impl Dying {
-    fn step(&self) -> io::Result<()> {
-        let left = self.steps_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(|_| ()).map_err(|_| io::Error::other("killed"))
-    }
-}
-
-impl Disk for Dying {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.step()?;
-        Ok(Arc::new(DyingFile { file: self.disk.open(name)?, disk: self.clone() }))
-    }
-    fn exists(&self, name: &str) -> io::Result<bool> {
-        self.disk.exists(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step()?;
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.step()?;
-        self.disk.remove(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.step()?;
-        self.disk.sync_dir()
-    }
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.disk.path(name)
-    }
-    fn unique(&self) -> io::Result<[u8; 16]> {
-        self.disk.unique()
-    }
-}
-
-#[derive(Debug)]
-struct DyingFile {
-    file: Arc<dyn DiskFile>,
-    disk: Dying,
-}
-
-impl DiskFile for DyingFile {
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.file.size_bytes()
-    }
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        // Half of it comes through: a write is not one step.
-        self.disk.step()?;
-        let (first, rest) = bytes.split_at(bytes.len() / 2);
-        self.file.write_at(first, at)?;
-        self.disk.step()?;
-        self.file.write_at(rest, at + first.len() as u64)
-    }
-    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.set_size(size_bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.disk.step()?;
-        self.file.sync()
-    }
-}
-
-/// Goal: a kill or a power cut at any step of a save leaves the old wallet or the new one, whole; and the
-/// next save works. At the making of a wallet, it leaves none or all of it.
-/// Method: a disk that dies at each step in turn; then both images of it are opened.
-#[test]
-fn a_crash_at_any_step_leaves_the_old_or_the_new() {
-    let (old, new) = (contents(1), contents(2));
-    let mut outcomes = [0; 2];
-    for step in 0.. {
-        let disk = MemoryDisk::default();
-        make(&disk, &old);
-        let dying = Dying { disk: disk.clone(), steps_left: Arc::new(AtomicU64::new(step)) };
-        let opened = WalletFile::open((Arc::new(dying), NAME.into()), random, PASSWORD, old.genesis);
-        // The first step is the opening of the file for reading.
-        let Ok((file, _)) = opened else { continue };
-        let saved = file.save(&new).is_ok();
-        for after in [disk.crash(), disk.kill()] {
-            let found = open(&after, PASSWORD).expect("never neither");
-            assert!(found == old || found == new);
-            assert!(!saved || found == new, "what was said to be saved is");
-            outcomes[usize::from(found == new)] += 1;
-            let (file, _) =
-                WalletFile::open((Arc::new(after.clone()), NAME.into()), random, PASSWORD, old.genesis).expect("there");
-            file.save(&new).expect("the next save works");
-            assert_eq!(open(&after.crash(), PASSWORD).expect("there"), new);
-        }
-        if saved {
-            assert!(step >= 7 && outcomes[0] > 5 && outcomes[1] > 2, "{step} {outcomes:?}");
-            break;
-        }
-    }
-    for step in 0.. {
-        let disk = MemoryDisk::default();
-        let dying = Dying { disk: disk.clone(), steps_left: Arc::new(AtomicU64::new(step)) };
-        let made = WalletFile::create((Arc::new(dying), NAME.into()), random, CHEAP, PASSWORD, &new).is_ok();
-        for after in [disk.crash(), disk.kill()] {
-            match open(&after, PASSWORD) {
-                Ok(found) => assert_eq!(found, new),
-                Err(FileError::Missing { .. }) if !made => {}
-                Err(error) => panic!("step {step}: {error}"),
-            }
-        }
-        if made {
-            break;
-        }
-    }
 }
 
 /// Goal: a wrong password is one error, whatever is wrong about it; nothing is changed by trying.

@@ -88,11 +88,21 @@ impl Mark {
     /// Writes the next slot and syncs it.
     pub(super) fn advance(&mut self, durable_bytes: u64) -> Result<(), StoreError> {
         let sequence = self.sequence + 1;
-        let slot = Slot { version: VERSION, file_id: self.file_id, sequence, durable_bytes };
-        self.file.write_at(&slot.to_bytes(), sequence % 2 * SLOT_STEP).map_err(StoreError::io("write", &self.path))?;
-        self.file.sync().map_err(StoreError::io("sync", &self.path))?;
+        self.put(sequence, durable_bytes)?;
         (self.sequence, self.durable_bytes) = (sequence, durable_bytes);
         Ok(())
+    }
+
+    /// Makes what was read last. Whoever wrote it may have ended before its sync, or failed at it; the system
+    /// shows it all the same, and the next slot would take the place of the only one that is on the disk.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        self.put(self.sequence, self.durable_bytes)
+    }
+
+    fn put(&self, sequence: u64, durable_bytes: u64) -> Result<(), StoreError> {
+        let slot = Slot { version: VERSION, file_id: self.file_id, sequence, durable_bytes };
+        self.file.write_at(&slot.to_bytes(), sequence % 2 * SLOT_STEP).map_err(StoreError::io("write", &self.path))?;
+        self.file.sync().map_err(StoreError::io("sync", &self.path))
     }
 }
 

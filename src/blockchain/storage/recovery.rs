@@ -5,6 +5,10 @@
 //! after a power cut sectors land out of order. Records behind the mark are always read from the block
 //! file, since nobody knows whether their bytes arrived; before it the index is believed as far as its
 //! checksums hold and its last record agrees with the block file. Opening twice changes nothing.
+//!
+//! What can be read need not be on the disk: the process before may have died before a sync, or failed at
+//! one, after which the system shows bytes that it will never write. So what lies behind the mark, and the
+//! mark itself, are written again as they are.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,7 +87,7 @@ pub(super) fn open(disk: &dyn Disk, params: &Params, progress: &mut dyn FnMut(u6
     let loaded = index.records();
     let mut opening = Opening { mark_path: disk.path(MARK), data, mark, index, heaviest, size_bytes };
     let cut = opening.read_rest(progress)?;
-    opening.finish(loaded)?;
+    opening.finish(disk, loaded)?;
     let Opening { data, mark, index, .. } = opening;
     let recovery = Recovery { records: index.records(), durable_bytes: mark.durable_bytes(), cut, index_rebuilt };
     Ok(Opened { identity, data, mark, index, recovery })
@@ -256,9 +260,9 @@ impl Opening {
         Ok(Cut { offset, bytes: self.size_bytes - offset, reason })
     }
 
-    /// Leaves no stale record behind the index's end, marks a file whose mark was lost, and publishes
-    /// the heaviest chain.
-    fn finish(&mut self, loaded: u32) -> Result<(), StoreError> {
+    /// Leaves no stale record behind the index's end, makes the mark last that was found, or marks a file whose
+    /// mark was lost, and publishes the heaviest chain.
+    fn finish(&mut self, disk: &dyn Disk, loaded: u32) -> Result<(), StoreError> {
         let view = &self.index.view;
         let (records, last) = (self.index.records(), *self.index.last());
         let size_bytes = view.file.size_bytes().map_err(StoreError::io("look at", &view.path))?;
@@ -267,10 +271,18 @@ impl Opening {
         }
         // Else a later power cut could bring back records from before this cut among newer ones.
         view.file.sync().map_err(StoreError::io("sync", &view.path))?;
+        let path = &self.data.path;
+        // What was appended and never synced, the next sync must write, whatever became of those before it.
+        let unsynced = self.data.file.write_again(self.mark.durable_bytes(), last.end());
+        unsynced.map_err(StoreError::io("write again the end of", path))?;
         if self.mark.durable_bytes() == 0 {
-            self.data.file.sync().map_err(StoreError::io("sync", &self.data.path))?;
+            self.data.file.sync().map_err(StoreError::io("sync", path))?;
+            // Whoever founded the directory may have died before its names were synced.
+            disk.sync_dir().map_err(StoreError::io("sync the directory of", path))?;
             self.mark.advance(last.end())?;
             view.durable_bytes.store(last.end(), Ordering::Relaxed);
+        } else {
+            self.mark.settle()?;
         }
         let heaviest = &mut self.heaviest;
         view.each(loaded, records, &mut |record, raw| heaviest.see(record, raw, view))?;

@@ -1,4 +1,4 @@
-//! The core's chance: a seeded generator, so that a run can be repeated.
+//! Chance that is no chance: a seeded generator, so that a run can be repeated.
 //!
 //! For spreading load and drawing samples; never for secrets.
 

@@ -1,0 +1,27 @@
+//! The power cut: what a node finds after any death at its disk, and after damage.
+//!
+//! The real file code runs on a disk in memory that keeps no more than POSIX promises. Each test prints
+//! what it covered: `cargo test --test power -- --nocapture`.
+//!
+//! power/life.rs is the life of a node at its disk and the check that follows each death, power/fixture.rs
+//! what is written, power/cases.rs the steps. power/crash.rs lets each call be the last or fail,
+//! power/remains.rs says what is then found, power/damage.rs spoils bytes at rest. power/story.rs strings
+//! it all together at random, also on the disks of power/liar.rs, which break a promise and must be found out.
+
+#[path = "power/cases.rs"]
+mod cases;
+mod common;
+#[path = "power/crash.rs"]
+mod crash;
+#[path = "power/damage.rs"]
+mod damage;
+#[path = "power/fixture.rs"]
+mod fixture;
+#[path = "power/liar.rs"]
+mod liar;
+#[path = "power/life.rs"]
+mod life;
+#[path = "power/remains.rs"]
+mod remains;
+#[path = "power/story.rs"]
+mod story;

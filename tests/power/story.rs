@@ -1,0 +1,100 @@
+//! Random stories, and the disks that lie in them: the proof that a missing safeguard would be seen.
+
+use spindle::blockchain::memory_disk::{Calls, Chances, Fault, MemoryDisk};
+use spindle::blockchain::storage::{BLOCKS, MARK};
+use spindle::primitives::rng::Rng;
+
+use crate::fixture::Fixture;
+use crate::liar::{Liar, Lie, Rot, rot, rot_unseen};
+use crate::life::{Act, Depth, Told, Verdict, check, honest, live, verdict};
+use crate::remains::sample;
+
+/// Seeds of stories on a disk that keeps its promises.
+const STORIES: u64 = 1_500;
+
+/// Within so many of them a broken promise must be seen.
+const STORIES_OF_A_LIAR: u64 = 200;
+
+/// Goal: nothing that was told is lost in any story. Method: seeded stories; a failing one prints its seed.
+#[test]
+fn no_story_loses_what_was_told() {
+    let fixture = Fixture::new();
+    for seed in 0..STORIES {
+        story(&fixture, seed, None, rot).unwrap_or_else(|error| panic!("{error}"));
+    }
+    println!("{STORIES} stories: nothing was lost");
+}
+
+/// Goal: the checks of this file see when a safeguard is missing. Method: the same stories on disks that do
+/// not do what they say (fdatasync, the sync of the directory, the mark and its every move), and with flipped
+/// bits for which the checksum was set right: each must be found within a few stories.
+#[test]
+fn a_missing_safeguard_is_found() {
+    let fixture = Fixture::new();
+    let controls: [(&str, Option<Lie>, Rot); 8] = [
+        ("no fdatasync", Some(Lie::Sync("")), rot),
+        ("none of the block file", Some(Lie::Sync(BLOCKS)), rot),
+        ("none of the mark", Some(Lie::Sync(MARK)), rot),
+        ("none of replaced files", Some(Lie::Sync(".new")), rot),
+        ("no sync of the directory", Some(Lie::SyncDir), rot),
+        ("a mark that never moves", Some(Lie::MarkMoves), rot),
+        ("no mark", Some(Lie::Mark), rot),
+        ("no checksum", None, rot_unseen),
+    ];
+    for (what, lie, rot) in controls {
+        let found =
+            (0..STORIES_OF_A_LIAR).find_map(|seed| story(&fixture, seed, lie, rot).err().map(|error| (seed, error)));
+        let (seed, error) = found.unwrap_or_else(|| panic!("{what}: {STORIES_OF_A_LIAR} stories saw nothing"));
+        println!("{what:<26} found after {:>3} stories: {error}", seed + 1);
+    }
+}
+
+/// A random story: lives that do anything, disturbed by signals and now and then an error, each ended by a kill
+/// or a power cut; then a bit goes bad under what was told. The error is what the check found.
+fn story(fixture: &Fixture, seed: u64, lie: Option<Lie>, rot: Rot) -> Result<(), String> {
+    let view = |disk: &MemoryDisk| lie.map_or_else(|| honest(disk), |lie| Liar::over(disk, lie));
+    let mut rng = Rng::new(seed);
+    let (mut disk, mut told) = (MemoryDisk::default(), Told::default());
+    for life in 0..=rng.below(4) {
+        let acts: Vec<Act> = (0..=rng.below(5)).map(|_| any_act(fixture, &mut rng)).collect();
+        disk.by_chance(rng.draw(), Chances { io: 2_000, full: 2_000, interrupted: 20_000, short: 20_000 });
+        if rng.below(3) > 0 {
+            disk.plan(Calls::All, 1 + rng.below(120) as u64, Fault::DeadInside);
+        }
+        // However it ends: what counts is what it was told.
+        let _ = live(&view(&disk), fixture, &acts, &mut told);
+        disk = if rng.below(3) == 0 { disk.kill() } else { sample(&disk, &mut rng) };
+        let held = check(&view, &disk, fixture, &told, Depth::Look);
+        held.map_err(|error| format!("seed {seed}, after life {life}: {error}"))?;
+    }
+    if let Some(id) = told.blocks.iter().nth(rng.below(told.blocks.len().max(1))) {
+        let hurt = disk.kill();
+        let place = hurt.bytes(BLOCKS).and_then(|file| {
+            let bytes = &fixture.known[id].bytes;
+            file.windows(bytes.len()).position(|window| window == bytes).map(|at| at + rng.below(bytes.len()))
+        });
+        let place = place.ok_or_else(|| format!("seed {seed}: block {id} is not in the file"))?;
+        rot(&hurt, place, 1 << rng.below(8));
+        match verdict(&view, &hurt, fixture, &told) {
+            Ok(Verdict::Whole) => return Err(format!("seed {seed}: a flipped bit at byte {place} goes unseen")),
+            Ok(_) => {}
+            Err(error) => return Err(format!("seed {seed}, a flipped bit at byte {place}: {error}")),
+        }
+    }
+    check(&view, &disk, fixture, &told, Depth::GoOn).map_err(|error| format!("seed {seed}, at the end: {error}"))
+}
+
+fn any_act(fixture: &Fixture, rng: &mut Rng) -> Act {
+    match rng.below(10) {
+        0..3 => Act::Append(fixture.trunk[..rng.below(fixture.trunk.len() + 1)].to_vec()),
+        3 => Act::Append([fixture.plain(), &fixture.rival[..rng.below(fixture.rival.len() + 1)]].concat()),
+        4..7 => Act::Sync,
+        7 => Act::Checkpoint,
+        8 => {
+            let version = u8::try_from(rng.below(4)).expect("small");
+            let [_, (name, bytes), _] = fixture.small(version);
+            Act::Save(name, bytes)
+        }
+        _ => Act::Wallet(rng.below(4) as u64),
+    }
+}
