@@ -79,6 +79,7 @@ pub enum ClientError {
 /// A conversation with one node.
 #[derive(Debug)]
 pub struct Client {
+    address: SocketAddr,
     stream: TcpStream,
     buffer: FrameBuffer,
     hello: Hello,
@@ -108,13 +109,15 @@ impl Client {
             .and_then(|()| stream.set_write_timeout(Some(Duration::from_millis(ANSWER_MS))))
             .map_err(|error| ended(&error))?;
         let ours = hello(params, agent, nonce);
-        let mut client = Self { stream, buffer: FrameBuffer::default(), hello: ours.clone(), due: 0 };
+        let mut client = Self { address, stream, buffer: FrameBuffer::default(), hello: ours.clone(), due: 0 };
         let no_node = |why| ClientError::NoNode { address, why };
-        match client.say(&Message::Hello(ours)).and_then(|()| client.next(HANDSHAKE_MS)) {
+        // A node that is full has said so and hung up by now: its word is heard before our own failure is told.
+        let said = client.say(&Message::Hello(ours));
+        match client.next(HANDSHAKE_MS) {
             Ok(Answer::Message(Message::HelloAck(theirs))) => client.hello = theirs,
             Ok(_) => return Err(no_node("it does not greet".into())),
-            Err(ClientError::TurnedAway { why, .. }) => return Err(ClientError::TurnedAway { address, why }),
-            Err(error) => return Err(no_node(error.to_string())),
+            Err(away @ ClientError::TurnedAway { .. }) => return Err(away),
+            Err(error) => return Err(no_node(said.err().unwrap_or(error).to_string())),
         }
         let Hello { genesis, protocol_least: least, protocol_greatest: greatest, .. } = client.hello;
         if genesis != params.genesis_id() {
@@ -251,10 +254,9 @@ impl Client {
         };
         self.buffer.pass(&header);
         match answer {
-            Answer::Message(Message::Bye(text)) => Err(ClientError::TurnedAway {
-                address: self.stream.peer_addr().map_err(|error| ended(&error))?,
-                why: shown(&text),
-            }),
+            Answer::Message(Message::Bye(text)) => {
+                Err(ClientError::TurnedAway { address: self.address, why: shown(&text) })
+            }
             answer => Ok(answer),
         }
     }
