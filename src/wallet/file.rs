@@ -11,7 +11,8 @@
 //!
 //! A save writes a new file beside the old one, syncs it, renames it into place and syncs the directory:
 //! after a crash at any step the one or the other is there, whole. The file is its owner's alone from the
-//! moment it is made. A lock beside it keeps a second process out, and says who holds it.
+//! moment it is made. A lock beside it keeps a second process out, and says who holds it. Both of these have
+//! names that no wallet can have, so that no command ever touches another wallet's file.
 
 use std::fmt;
 use std::io;
@@ -44,6 +45,9 @@ const CHECKSUM_BYTES: usize = 32;
 const SECRETS_BYTES: usize = 32 + 1 + 64;
 const SPENDS: u8 = 1;
 const WATCHES: u8 = 2;
+/// What the names of a wallet's other files end in: the new one while it is written, and the lock.
+const FRESH: &str = ".spindle-new";
+const LOCK: &str = ".spindle-lock";
 /// A file of this size would hold millions of transactions.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
@@ -104,6 +108,15 @@ pub enum FileError {
     #[error("there is a wallet `{}` already; choose another file, or move that one away", path.display())]
     Exists {
         /// Where it is.
+        path: PathBuf,
+    },
+    /// Its name means something else.
+    #[error(
+        "`{}` is no name for a wallet: names that begin with a dot and end in `{FRESH}` or `{LOCK}` are those of the files \
+         beside one; choose another", path.display()
+    )]
+    Reserved {
+        /// What was asked for.
         path: PathBuf,
     },
     /// Something else.
@@ -212,12 +225,21 @@ pub struct WalletFile {
     key: Zeroizing<[u8; 32]>,
 }
 
+/// The name of a file that belongs to a wallet and stands beside it. Nobody else's file is called so by
+/// accident, and no wallet is ever made under such a name.
+fn reserved(name: &str, ending: &str) -> String {
+    format!(".{name}{ending}")
+}
+
 /// Takes the file at a path for this process alone, whether it exists or not; gives its directory and name.
 pub fn hold(path: &Path) -> Result<(Arc<dyn Disk>, String), FileError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| FileError::NotAWallet { path: path.to_owned() })?.to_owned();
+    if name.starts_with('.') && [FRESH, LOCK].iter().any(|ending| name.ends_with(ending)) {
+        return Err(FileError::Reserved { path: path.to_owned() });
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match DataDir::open_private(parent, &format!("{name}.lock")) {
+    match DataDir::open_private(parent, &reserved(&name, LOCK)) {
         Ok(disk) => Ok((Arc::new(disk), name)),
         Err(StoreError::Locked { pid, .. }) => Err(FileError::InUse { path: path.to_owned(), pid }),
         Err(error) => Err(FileError::Directory(error)),
@@ -286,7 +308,7 @@ impl WalletFile {
         let mut bytes = [head.as_slice(), &plain, &tag].concat();
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
-        disk::replace(&*self.disk, &self.name, &bytes).map_err(io("write"))
+        disk::replace_by(&*self.disk, &self.name, &reserved(&self.name, FRESH), &bytes).map_err(io("write"))
     }
 
     /// Where it is.

@@ -289,3 +289,31 @@ fn the_default_cost_stands_in_the_file() {
     let keys: SpendKeys = open(&disk, PASSWORD).expect("opened").secrets.spend_keys().expect("it spends");
     assert_eq!(keys.view(), &contents(1).secrets.view_keys());
 }
+
+/// Goal: no wallet's command touches a file that is not its own, whatever the wallets are called; a lock is
+/// never written over something else. Method: the names that a wallet's other files had or have, in use.
+#[test]
+fn wallets_with_names_alike_leave_each_other_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| directory.path().join(name);
+    let make = |name: &str, height| {
+        WalletFile::create(hold(&at(name)).expect("free"), random, CHEAP, PASSWORD, &contents(height)).expect("new")
+    };
+    let names = ["a.w", "a.w.new", "a.w.lock", ".a.w", ".a.w.new"];
+    for (name, height) in names.iter().zip(1..) {
+        make(name, height).save(&contents(height)).expect("no fault");
+    }
+    for (name, height) in names.iter().zip(1..) {
+        let held = hold(&at(name)).expect("free");
+        let (_, found) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("untouched");
+        assert_eq!(found, contents(height), "{name}");
+    }
+    for name in [".a.w.spindle-new", ".a.w.spindle-lock"] {
+        assert!(matches!(hold(&at(name)), Err(FileError::Reserved { .. })), "{name}");
+    }
+    for other in ["a letter", "0123456789 0123456789"] {
+        fs::write(at(".b.w.spindle-lock"), other).expect("a small file");
+        hold(&at("b.w")).expect_err("no lock");
+        assert_eq!(fs::read(at(".b.w.spindle-lock")).expect("there"), other.as_bytes());
+    }
+}
