@@ -231,8 +231,15 @@ fn reserved(name: &str, ending: &str) -> String {
     format!(".{name}{ending}")
 }
 
-/// Takes the file at a path for this process alone, whether it exists or not; gives its directory and name.
+/// Takes the file at a path for this process alone, whether it exists or not; gives its directory and name. A
+/// link stands for the file that it leads to: the lock is that one's, and that one is what a save replaces.
 pub fn hold(path: &Path) -> Result<(Arc<dyn Disk>, String), FileError> {
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(FileError::io("look for", path)(error)),
+    };
+    let path = real.as_path();
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| FileError::NotAWallet { path: path.to_owned() })?.to_owned();
     if name.starts_with('.') && [FRESH, LOCK].iter().any(|ending| name.ends_with(ending)) {

@@ -317,3 +317,25 @@ fn wallets_with_names_alike_leave_each_other_alone() {
         assert_eq!(fs::read(at(".b.w.spindle-lock")).expect("there"), other.as_bytes());
     }
 }
+
+/// Goal: a wallet that is reached over a link is one wallet: one lock, one file, and the link stays a link.
+/// Method: a link from another directory, held, then opened and saved.
+#[cfg(unix)]
+#[test]
+fn a_linked_wallet_is_the_wallet_itself() {
+    let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (path, link) = (one.path().join(NAME), other.path().join("link.w"));
+    let file = WalletFile::create(hold(&path).expect("free"), random, CHEAP, PASSWORD, &contents(1)).expect("new");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    assert!(matches!(hold(&link), Err(FileError::InUse { .. })), "one lock");
+    drop(file);
+    let held = hold(&link).expect("free");
+    let (file, _) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("the same file");
+    file.save(&contents(2)).expect("no fault");
+    drop(file);
+    assert!(link.symlink_metadata().expect("there").is_symlink());
+    let held = hold(&path).expect("free");
+    let (_, found) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("there");
+    assert_eq!(found, contents(2));
+    assert_eq!(fs::read_dir(other.path()).expect("there").count(), 1, "the link alone");
+}
