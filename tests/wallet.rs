@@ -581,5 +581,7 @@ fn change_that_waits_is_spent_last() {
     // All that is confirmed and some change.
     let confirmed = alice.state.balance().confirmed;
     let paid = alice.pay(&world, &bob, confirmed + COIN, "");
-    assert!(paid.inputs.iter().any(|input| alice.state.record(&input.outpoint.transaction).expect("ours").sent.is_some()));
+    assert!(
+        paid.inputs.iter().any(|input| alice.state.record(&input.outpoint.transaction).expect("ours").sent.is_some())
+    );
 }

@@ -68,7 +68,7 @@ impl Cost {
     pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 1 };
 
     /// A file that asks for more was not made by us, and would only keep the machine busy.
-    const MAX: Self = Self { memory_kib: 1 << 20, passes: 64, lanes: 16 };
+    const MAX: Self = Self { memory_kib: 256 << 10, passes: 8, lanes: 16 };
 }
 
 /// Why a wallet file cannot be used. None of these has changed the file.
@@ -122,6 +122,12 @@ pub enum FileError {
     /// Something else.
     #[error("`{}` is not a wallet file", path.display())]
     NotAWallet {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing of ours grows so large.
+    #[error("`{}` is larger than any wallet file (limit {FILE_BYTES_MAX} bytes); choose another file", path.display())]
+    TooLarge {
         /// The file.
         path: PathBuf,
     },
@@ -285,7 +291,10 @@ impl WalletFile {
         let path = disk.path(&name);
         let read = disk::read_small(&*disk, &name, FILE_BYTES_MAX);
         let bytes = read.map_err(FileError::io("read", &path))?;
-        let bytes = bytes.ok_or_else(|| FileError::Missing { path: path.clone() })?;
+        let Some(bytes) = bytes else {
+            let there = disk.exists(&name).map_err(FileError::io("look for", &path))?;
+            return Err(if there { FileError::TooLarge { path } } else { FileError::Missing { path } });
+        };
         let damaged = |why: String| FileError::Damaged { path: path.clone(), why };
         let Parts { head, ciphertext, tag } = split(&bytes, &path)?;
         let (cost, salt) = read_head(head);
@@ -316,6 +325,12 @@ impl WalletFile {
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
         disk::replace_by(&*self.disk, &self.name, &reserved(&self.name, FRESH), &bytes).map_err(io("write"))
+    }
+
+    /// Takes a file away again that was just made, and whose words nobody has seen.
+    pub fn remove(self) -> Result<(), FileError> {
+        let removed = self.disk.remove(&self.name).and_then(|()| self.disk.sync_dir());
+        removed.map_err(FileError::io("remove", &self.path()))
     }
 
     /// Where it is.

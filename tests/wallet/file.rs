@@ -339,3 +339,27 @@ fn a_linked_wallet_is_the_wallet_itself() {
     assert_eq!(found, contents(2));
     assert_eq!(fs::read_dir(other.path()).expect("there").count(), 1, "the link alone");
 }
+
+/// Goal: a stranger's file cannot keep the machine busy or full, and one that is too large is not said to be
+/// missing. Method: heads that ask for more than 256 MiB or 8 passes; a file that is longer than any wallet.
+#[test]
+fn files_that_ask_for_too_much_are_refused_by_name() {
+    use sha2::Digest;
+    let disk = MemoryDisk::default();
+    make(&disk, &contents(1));
+    let good = disk.bytes(NAME).expect("there");
+    for (at, number) in [(9, (256_u32 << 10) + 1), (13, 9)] {
+        let mut bad = good[..good.len() - 32].to_vec();
+        bad[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        let checksum = sha2::Sha256::digest(&bad);
+        disk.put(NAME, &[bad.as_slice(), &checksum].concat());
+        let error = open(&disk, PASSWORD).expect_err("it is not even tried");
+        assert!(matches!(error, FileError::Damaged { .. }) && error.to_string().contains("costs"), "{error}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join(NAME);
+    fs::File::create(&path).and_then(|file| file.set_len((1 << 30) + 1)).expect("a file with a hole");
+    let held = hold(&path).expect("free");
+    let error = WalletFile::open(held, random, PASSWORD, Hash::ZERO).expect_err("too large");
+    assert!(matches!(error, FileError::TooLarge { .. }) && error.to_string().contains("1073741824"), "{error}");
+}
