@@ -279,9 +279,9 @@ impl State {
     }
 
     /// To be called at the end of the node's chain. Forgets coinbases whose blocks were undone and did not come
-    /// again, with all that was built on them; and waiting transactions that the node does not have any more: they were replaced or expired, and
-    /// nobody would tell us. What we can offer again stays, and so does all on which it is built: a node that
-    /// has just undone the block of a parent may not have it at the moment.
+    /// again, with all that was built on them; and waiting transactions that the node does not have any more: they
+    /// were replaced or expired, and nobody would tell us. What we can offer again stays, and so does all on which
+    /// it is built: a node that has just undone the block of a parent may not have it at the moment.
     pub fn keep_waiting(&mut self, in_pool: impl Fn(&Hash) -> bool) {
         let unmade = self.records.values().filter(|record| record.coinbase && record.place.is_none());
         let unmade: Vec<Hash> = unmade.map(|record| record.id).collect();

@@ -262,7 +262,7 @@ fn a_node_that_is_behind_or_elsewhere_is_told_from_a_reorganisation() {
 /// Method: a node whose pool is emptied, and which refuses for a while.
 #[test]
 fn what_waits_is_seen_and_what_is_ours_is_offered_again() {
-    let (world, mut alice, mut bob, mut node) = two_people_and(11);
+    let (world, mut alice, mut bob, mut node) = two_people_and(10);
     alice.sync(&mut node);
     let first = alice.try_pay(&world, &bob.address, COIN, "one", 1_000).expect("enough");
     let second = alice.try_pay(&world, &bob.address, 2 * COIN, "two", 1_000).expect("its own change");

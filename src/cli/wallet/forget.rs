@@ -60,9 +60,9 @@ impl Forget {
         let gone = |record: &&Record| record.id != txid && state.record(&record.id).is_none();
         let also: Vec<Hash> = wallet.contents.state.records().filter(gone).map(|record| record.id).collect();
         output::remark(&format!(
-            "warning: payment {txid} of {} is signed, and whoever has it can still have it mined, also after it is forgotten \
-             here. Nobody can take it back; only another payment that spends the same coins, once mined, rules it out. So do not \
-             pay again for the same thing before that",
+            "warning: payment {txid} of {} is signed, and whoever has it can still have it mined, also after it is \
+             forgotten here. Nobody can take it back; only another payment that spends the same coins, once mined, \
+             rules it out. So do not pay again for the same thing before that",
             amount::show(sent)
         ));
         for id in &also {
