@@ -179,7 +179,7 @@ fn a_payment_travels_and_everybody_sees_the_same() {
         assert_eq!(other.history(ports[0]), bob.history(ports[0]));
     }
     let entry = &bob.history(ports[0])[0];
-    let told = ["id", "direction", "amount", "note"].map(|field| entry[field].as_str().expect("a text"));
+    let told = ["txid", "direction", "amount", "note"].map(|field| entry[field].as_str().expect("a text"));
     assert_eq!(told, [&id, "received", "5.25000000", "für das Brot"]);
     assert_eq!((entry["height"].as_u64(), &entry["address"]), (Some(13), &Value::Null));
     assert!(watching.fails(1, "send", &[&to_alice, "1", "--yes", "--port", &port]).contains("cannot sign"));
@@ -249,6 +249,22 @@ fn mistakes_end_in_one_line_and_change_nothing() {
     assert_eq!(fs::read_dir(bare.path()).expect("there").count(), 2, "no wallet was begun");
 }
 
+/// Goal: no wallet is left whose words nobody could read. Method: `new` into a pipe that is closed.
+#[test]
+fn a_wallet_whose_words_cannot_be_shown_is_not_made() {
+    let alice = Person::bare();
+    for more in [&["--wallet", "a.w"][..], &["--wallet", "a.w", "--json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = alice.command("new", more).stdout(writer).output().expect("the program starts");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("no wallet was made"), "{said}");
+        assert!(!alice.path().join("a.w").exists());
+    }
+    alice.json("new", &["--wallet", "a.w"]);
+}
+
 /// Goal: what must not be sent is refused before anything is signed: slips in the address, other networks, dust,
 /// too much, nobody to ask. Method: one node, each of these, and one's own address, which is fine.
 #[test]
@@ -271,6 +287,9 @@ fn payments_that_must_not_be_made_are_refused() {
     assert!(try_send(2, &[&local, "1", "--yes"]).contains("network `local`"));
     assert!(try_send(2, &[&to_alice, "1.000000001", "--yes"]).contains("8 places"));
     assert!(try_send(2, &[&to_alice, "1", "--yes", "--fee-rate", "999"]).contains("1000"));
+    let dear = try_send(2, &[&to_alice, "1", "--yes", "--fee-rate", "100000000"]);
+    assert!(dear.contains("100000000") && dear.contains("at most 1000000") && dear.contains("leave"), "{dear}");
+    assert!(try_send(2, &[&to_alice, "1", "--yes", "--fee-rate", "1000001"]).contains("at most 1000000"));
     assert!(try_send(2, &[&to_alice, "1", "--yes", "--note", &"x".repeat(65)]).contains("64"));
     assert!(try_send(1, &[&to_alice, "0.00000001", "--yes"]).contains("too little"));
     assert!(try_send(1, &[&to_alice, "1000000", "--yes"]).contains("more than can be spent"));
@@ -360,6 +379,21 @@ fn a_payment_is_kept_when_the_link_breaks_and_forgotten_when_it_is_refused() {
     let breaking = breaking.to_string();
     let said = alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--port", &breaking]);
     assert!(said.contains("is signed and kept") && said.contains("offers it again"), "{said}");
+    thread.join().expect("it has served");
+    // Whoever would rather have the coins can; the payment is made again, byte by byte the same but for its order.
+    let told = alice.json("history", &["--offline"]);
+    let id =
+        told.as_array().and_then(|told| told.last()).expect("it waits")["txid"].as_str().expect("an id").to_owned();
+    assert!(alice.fails(2, "forget", &[&id]).contains("--yes"));
+    assert!(alice.fails(1, "forget", &[&"0".repeat(64), "--yes"]).contains("none of this wallet's"));
+    let mined = told[0]["txid"].as_str().expect("an id");
+    assert!(alice.fails(1, "forget", &[mined, "--yes"]).contains("is in block"));
+    let output = alice.run("forget", &[&id, "--yes"]);
+    assert!(output.status.success() && stderr(&output).contains("can still have it mined"), "{}", stderr(&output));
+    assert_eq!(alice.balance(port), before);
+    let (breaking, thread) = proxy(port, None);
+    let breaking = breaking.to_string();
+    alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--port", &breaking]);
     thread.join().expect("it has served");
     assert_eq!(bob.balance(port), [0, 0, 0]);
     let output = alice.run("balance", &["--port", &port_text]);

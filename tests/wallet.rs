@@ -562,3 +562,26 @@ fn state_survives_its_encoding() {
     // An address in a record is checked when it is read.
     assert!(decode::<Sent>(&[0; 69 + 9]).is_err());
 }
+
+/// Goal: whoever has many confirmed coins can pay many times in a row: change that waits is left alone, since
+/// nodes take 25 in a row and no more. Method: 30 payments, each of one coin or, with the last, of several.
+#[test]
+fn change_that_waits_is_spent_last() {
+    let mut world = World::new();
+    let (mut alice, bob) = (Person::new(&world, ALICE_WORDS), Person::from_entropy(&world, 0));
+    for _ in 0..50 {
+        world.mine(&mut [&mut alice], 0, vec![]);
+    }
+    for n in 0..30 {
+        let amount = if n < 28 { COIN } else { 30 * COIN };
+        let paid = alice.pay(&world, &bob, amount, "");
+        let mut parents = paid.inputs.iter().map(|input| alice.state.record(&input.outpoint.transaction));
+        assert!(parents.all(|parent| parent.is_some_and(|parent| parent.coinbase)), "payment {n}");
+    }
+    // All that is confirmed and some change.
+    let confirmed = alice.state.balance().confirmed;
+    let paid = alice.pay(&world, &bob, confirmed + COIN, "");
+    assert!(
+        paid.inputs.iter().any(|input| alice.state.record(&input.outpoint.transaction).expect("ours").sent.is_some())
+    );
+}

@@ -123,17 +123,23 @@ pub fn write_whole(file: &impl Pieces, bytes: &[u8], at: u64) -> io::Result<()> 
 }
 
 /// Puts `bytes` into a file so that after a crash it holds all of the old or all of the new. A failure
-/// leaves the old, and no half of the new beside it.
+/// leaves the old, and no half of the new beside it. For a directory whose names are all our own: what is
+/// called `NAME.new` there is removed.
 pub fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let fresh = format!("{name}.new");
-    disk.remove(&fresh)?;
-    let replaced = disk.open(&fresh).and_then(|file| {
+    replace_by(disk, name, &format!("{name}.new"), bytes)
+}
+
+/// The same, where the name of the new file until it takes the old one's place is the caller's choice: in a
+/// directory of other people's files it must be one that nobody else uses, since what is there is removed.
+pub fn replace_by(disk: &dyn Disk, name: &str, fresh: &str, bytes: &[u8]) -> io::Result<()> {
+    disk.remove(fresh)?;
+    let replaced = disk.open(fresh).and_then(|file| {
         file.write_at(bytes, 0)?;
         file.sync()?;
-        disk.rename(&fresh, name)
+        disk.rename(fresh, name)
     });
     // The first failure is the one to be told; a rest that cannot be removed goes with the next try.
-    replaced.inspect_err(|_| _ = disk.remove(&fresh))?;
+    replaced.inspect_err(|_| _ = disk.remove(fresh))?;
     disk.sync_dir()
 }
 

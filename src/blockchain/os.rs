@@ -46,6 +46,10 @@ impl DataDir {
             }
             Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &lock_path)(source)),
         }
+        if !looks_like_lock(&mut lock).map_err(StoreError::io("read", &lock_path))? {
+            let other = io::Error::new(io::ErrorKind::AlreadyExists, "it is another file, and no lock; move it away");
+            return Err(StoreError::io("lock", &lock_path)(other));
+        }
         let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(StoreError::io("write", &lock_path))?;
         Ok(Self { path: path.to_owned(), lock: Some(lock), private })
@@ -151,6 +155,15 @@ fn holder(lock: &mut File) -> Option<u32> {
     lock.rewind().ok()?;
     lock.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether a file is empty or holds a pid, and nothing is lost if it is written anew. Leaves it at its start.
+fn looks_like_lock(lock: &mut File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    lock.rewind()?;
+    lock.take(17).read_to_end(&mut bytes)?;
+    lock.rewind()?;
+    Ok(bytes.len() <= 16 && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace()))
 }
 
 /// Makes a directory and its parents, and makes them last: what is synced inside one that a power cut

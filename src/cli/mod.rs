@@ -119,8 +119,19 @@ fn split(word: &str) -> Vec<&str> {
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
     const COMMANDS: [&str; 6] = ["daemon", "chain", "generate", "verify", "show", "wallet"];
-    const WALLET: [&str; 10] =
-        ["new", "restore", "watch", "address", "balance", "send", "history", "view-key", "prove", "check-proof"];
+    const WALLET: [&str; 11] = [
+        "new",
+        "restore",
+        "watch",
+        "address",
+        "balance",
+        "send",
+        "forget",
+        "history",
+        "view-key",
+        "prove",
+        "check-proof",
+    ];
     let named = words.iter().take_while(|word| COMMANDS.contains(word) || WALLET.contains(word));
     let mut command = NAME.to_owned();
     for word in named {

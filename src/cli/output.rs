@@ -26,6 +26,13 @@ pub fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes to stdout what is said only once: here a closed stdout is an error like any other.
+pub fn say_surely(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let said = writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush());
+    said.map_err(|error| Failure::world(format!("cannot write the result to stdout: {error}")))
+}
+
 /// Writes a result to stdout as one JSON object.
 pub fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     say(&serde_json::to_string_pretty(value)?)

@@ -11,7 +11,8 @@
 //!
 //! A save writes a new file beside the old one, syncs it, renames it into place and syncs the directory:
 //! after a crash at any step the one or the other is there, whole. The file is its owner's alone from the
-//! moment it is made. A lock beside it keeps a second process out, and says who holds it.
+//! moment it is made. A lock beside it keeps a second process out, and says who holds it. Both of these have
+//! names that no wallet can have, so that no command ever touches another wallet's file.
 
 use std::fmt;
 use std::io;
@@ -44,6 +45,9 @@ const CHECKSUM_BYTES: usize = 32;
 const SECRETS_BYTES: usize = 32 + 1 + 64;
 const SPENDS: u8 = 1;
 const WATCHES: u8 = 2;
+/// What the names of a wallet's other files end in: the new one while it is written, and the lock.
+const FRESH: &str = ".spindle-new";
+const LOCK: &str = ".spindle-lock";
 /// A file of this size would hold millions of transactions.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
@@ -64,7 +68,7 @@ impl Cost {
     pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 1 };
 
     /// A file that asks for more was not made by us, and would only keep the machine busy.
-    const MAX: Self = Self { memory_kib: 1 << 20, passes: 64, lanes: 16 };
+    const MAX: Self = Self { memory_kib: 256 << 10, passes: 8, lanes: 16 };
 }
 
 /// Why a wallet file cannot be used. None of these has changed the file.
@@ -106,9 +110,24 @@ pub enum FileError {
         /// Where it is.
         path: PathBuf,
     },
+    /// Its name means something else.
+    #[error(
+        "`{}` is no name for a wallet: names that begin with a dot and end in `{FRESH}` or `{LOCK}` are those of the files \
+         beside one; choose another", path.display()
+    )]
+    Reserved {
+        /// What was asked for.
+        path: PathBuf,
+    },
     /// Something else.
     #[error("`{}` is not a wallet file", path.display())]
     NotAWallet {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing of ours grows so large.
+    #[error("`{}` is larger than any wallet file (limit {FILE_BYTES_MAX} bytes); choose another file", path.display())]
+    TooLarge {
         /// The file.
         path: PathBuf,
     },
@@ -212,12 +231,28 @@ pub struct WalletFile {
     key: Zeroizing<[u8; 32]>,
 }
 
-/// Takes the file at a path for this process alone, whether it exists or not; gives its directory and name.
+/// The name of a file that belongs to a wallet and stands beside it. Nobody else's file is called so by
+/// accident, and no wallet is ever made under such a name.
+fn reserved(name: &str, ending: &str) -> String {
+    format!(".{name}{ending}")
+}
+
+/// Takes the file at a path for this process alone, whether it exists or not; gives its directory and name. A
+/// link stands for the file that it leads to: the lock is that one's, and that one is what a save replaces.
 pub fn hold(path: &Path) -> Result<(Arc<dyn Disk>, String), FileError> {
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(FileError::io("look for", path)(error)),
+    };
+    let path = real.as_path();
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| FileError::NotAWallet { path: path.to_owned() })?.to_owned();
+    if name.starts_with('.') && [FRESH, LOCK].iter().any(|ending| name.ends_with(ending)) {
+        return Err(FileError::Reserved { path: path.to_owned() });
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match DataDir::open_private(parent, &format!("{name}.lock")) {
+    match DataDir::open_private(parent, &reserved(&name, LOCK)) {
         Ok(disk) => Ok((Arc::new(disk), name)),
         Err(StoreError::Locked { pid, .. }) => Err(FileError::InUse { path: path.to_owned(), pid }),
         Err(error) => Err(FileError::Directory(error)),
@@ -256,7 +291,10 @@ impl WalletFile {
         let path = disk.path(&name);
         let read = disk::read_small(&*disk, &name, FILE_BYTES_MAX);
         let bytes = read.map_err(FileError::io("read", &path))?;
-        let bytes = bytes.ok_or_else(|| FileError::Missing { path: path.clone() })?;
+        let Some(bytes) = bytes else {
+            let there = disk.exists(&name).map_err(FileError::io("look for", &path))?;
+            return Err(if there { FileError::TooLarge { path } } else { FileError::Missing { path } });
+        };
         let damaged = |why: String| FileError::Damaged { path: path.clone(), why };
         let Parts { head, ciphertext, tag } = split(&bytes, &path)?;
         let (cost, salt) = read_head(head);
@@ -286,7 +324,13 @@ impl WalletFile {
         let mut bytes = [head.as_slice(), &plain, &tag].concat();
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
-        disk::replace(&*self.disk, &self.name, &bytes).map_err(io("write"))
+        disk::replace_by(&*self.disk, &self.name, &reserved(&self.name, FRESH), &bytes).map_err(io("write"))
+    }
+
+    /// Takes a file away again that was just made, and whose words nobody has seen.
+    pub fn remove(self) -> Result<(), FileError> {
+        let removed = self.disk.remove(&self.name).and_then(|()| self.disk.sync_dir());
+        removed.map_err(FileError::io("remove", &self.path()))
     }
 
     /// Where it is.

@@ -28,7 +28,7 @@ pub enum LinkError {
 /// What became of a transaction that a node was offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It waits in the node's pool now, or did so already.
+    /// It waits in the node's pool now, or did so already, or is in a block.
     Waits,
     /// It does not, for this reason.
     Refused(String),

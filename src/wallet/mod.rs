@@ -3,8 +3,8 @@
 //! A payment's way: [`send`] chooses coins and signs with [`keys`]; the receiver's [`scan`] finds it with the
 //! view keys alone; [`state`] keeps what was found through reorganisations; [`mod@file`] keeps it through
 //! crashes. Blocks come, and payments go, over a [`link`] to a node, along which [`mod@sync`] keeps up with the
-//! chain and [`find`] looks things up. What is on the chain hides only the receiver's address: amounts and who paid whose coins are
-//! for everybody to see, and the node learns which blocks a wallet asks for.
+//! chain and [`find`] looks things up. What is on the chain hides only the receiver's address: amounts, and
+//! whose coins paid for what, are for everybody to see, and the node learns which blocks a wallet asks for.
 //!
 //! Nothing in here opens a socket, reads a clock or draws chance: those are arguments.
 

@@ -149,7 +149,8 @@ pub struct Plan {
 }
 
 /// Chooses coins: the smallest that is enough alone; or else the largest first, which takes the fewest.
-/// Confirmed ones come before our own change that still waits; what others have not confirmed is not spent.
+/// Our own change that still waits is touched only where all that is confirmed is not enough, since nodes take
+/// few payments in a row; what others have not confirmed is not spent.
 pub fn plan(state: &State, request: &Request) -> Result<Plan, SendError> {
     if request.amount < DUST {
         return Err(SendError::Dust { amount: request.amount });
@@ -159,9 +160,16 @@ pub fn plan(state: &State, request: &Request) -> Result<Plan, SendError> {
     }
     note::check(request.note)?;
     let candidates = candidates(state, request);
+    let confirmed = candidates.partition_point(|coin| state.place_of(coin).is_some());
+    let choice = choose(request, &candidates[..confirmed]).or_else(|| choose(request, &candidates));
+    choice.ok_or_else(|| explain(state, request, &candidates))
+}
+
+/// The smallest of these that is enough alone, or else the first so many.
+fn choose(request: &Request, candidates: &[Coin]) -> Option<Plan> {
     let alone = candidates.iter().rev().find_map(|coin| settle(request, &[*coin]));
     let together = || (2..=candidates.len().min(coins_max(request))).find_map(|n| settle(request, &candidates[..n]));
-    alone.or_else(together).ok_or_else(|| explain(state, request, &candidates))
+    alone.or_else(together)
 }
 
 /// The most that one payment can pay: all there is to spend, less the fee. At least what nodes pass on: if

@@ -2,8 +2,9 @@
 //!
 //! The transactions that concern us are the whole truth; coins and who spends them are tables made from
 //! them. A transaction in a block has a place; one that waits has none. So undoing blocks, however many,
-//! needs no journal: their transactions lose their places, their coinbases go, and so does what was
-//! built on those. A transaction that waits goes too when a block spends one of its coins otherwise.
+//! needs no journal: their transactions lose their places; coinbases that do not come again go, and so does
+//! what was built on those. A transaction that waits goes too when a block spends one of its coins otherwise. If it was
+//! a payment of ours, that is remembered until a person is told.
 //!
 //! What was signed may be known, even if it was refused and is forgotten here. Its note is encrypted under a
 //! key that follows from its coins and its receiver alone (RULES 38), so a second note for the same of both
@@ -12,8 +13,8 @@
 //!
 //! Left out: judging blocks. Links are checked here, bodies in `scan.rs`, rules by the node.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blockchain::params::INPUTS_MAX;
 use crate::blockchain::params::OUTPUTS_MAX;
@@ -24,8 +25,6 @@ use crate::primitives::stealth::Address;
 use crate::wallet::keys::Coin;
 use crate::wallet::scan::{Seen, SeenBlock};
 
-/// Blocks behind the tip after which a transaction of ours is no longer kept in full.
-const BURIED: u64 = 100;
 /// Marks near the tip are kept all; further back ever fewer.
 const MARKS_DENSE: u64 = 64;
 /// A note's 64 bytes, each at worst replaced by a sign of three.
@@ -56,7 +55,8 @@ pub struct Sent {
     pub address: Address,
     /// How much, in units.
     pub amount: u64,
-    /// The transaction as a whole, to be offered to nodes again until it is buried.
+    /// The transaction as a whole, to be offered to nodes while it waits. Kept for good, since no depth rules out
+    /// that its block is undone. Files of earlier programs may lack it.
     pub transaction: Option<Transaction>,
 }
 
@@ -81,6 +81,36 @@ pub struct Record {
     pub note: List<u8, NOTE_BYTES_MAX>,
     /// If we sent it from this file.
     pub sent: Option<Sent>,
+}
+
+/// A payment that was sent from this file, waited, and is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Its id.
+    pub id: Hash,
+    /// Who was to be paid.
+    pub address: Address,
+    /// How much, in units.
+    pub amount: u64,
+    /// What became of it.
+    pub loss: Loss,
+}
+
+/// Why a payment can no longer be mined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// A second copy of the wallet made another payment, or somebody displaced the one that it was built on.
+    #[error("transaction {by}, which is in a block, spends the same coins")]
+    Spent {
+        /// The one that was mined.
+        by: Hash,
+    },
+    /// What was mined in an undone block is gone with it.
+    #[error("the coins that it spends were mined in a block that a reorganisation has undone")]
+    Unmade,
+    /// An earlier program did not keep it whole, and the node does not have it.
+    #[error("the block that it was in was undone, the node has dropped it, and this wallet did not keep it whole")]
+    Dropped,
 }
 
 /// What there is to spend, now and later, in units. The three have nothing in common; their sum is all.
@@ -139,6 +169,8 @@ pub struct State {
     spenders: BTreeMap<Outpoint, Hash>,
     /// What the key of each note that we made has encrypted, as hashes of both.
     notes: BTreeMap<Hash, Hash>,
+    /// Payments of ours that were forgotten, until somebody is told.
+    lost: Vec<Lost>,
 }
 
 impl State {
@@ -151,6 +183,7 @@ impl State {
             coins: BTreeMap::default(),
             spenders: BTreeMap::default(),
             notes: BTreeMap::default(),
+            lost: Vec::new(),
         }
     }
 
@@ -197,21 +230,14 @@ impl State {
         Ok(())
     }
 
-    /// Takes back every block above this height, of which there must be a mark; says whether there is.
+    /// Takes back every block above this height, of which there must be a mark; says whether there is. Their
+    /// coinbases go with [`State::keep_waiting`] and not yet: marks are sparse, and a block between this one and
+    /// the fork comes again, with payments of ours that are built on it.
     pub fn roll_back(&mut self, height: u64) -> bool {
         let Ok(at) = self.marks.binary_search_by_key(&height, |mark| mark.height) else { return false };
         self.marks.truncate(at + 1);
         let undone = |record: &&mut Record| record.place.is_some_and(|place| place.height > height);
-        let mut gone = Vec::new();
-        for record in self.records.values_mut().filter(undone) {
-            record.place = None;
-            if record.coinbase {
-                gone.push(record.id);
-            }
-        }
-        for id in &gone {
-            self.forget(id);
-        }
+        self.records.values_mut().filter(undone).for_each(|record| record.place = None);
         true
     }
 
@@ -246,24 +272,53 @@ impl State {
         Ok(())
     }
 
-    /// Transactions of ours that are not buried yet: what to offer to a node that may not have them.
+    /// Transactions of ours that wait: what to offer to a node that may not have them.
     pub fn to_offer(&self) -> impl Iterator<Item = &Transaction> {
         let waiting = self.records.values().filter(|record| record.place.is_none());
         waiting.filter_map(|record| record.sent.as_ref()?.transaction.as_ref())
     }
 
-    /// Forgets waiting transactions of others that the node does not have any more: they were replaced or
-    /// expired, and nobody would tell us.
+    /// To be called at the end of the node's chain. Forgets coinbases whose blocks were undone and did not come
+    /// again, with all that was built on them; and waiting transactions that the node does not have any more: they
+    /// were replaced or expired, and nobody would tell us. What we can offer again stays, and so does all on which
+    /// it is built: a node that has just undone the block of a parent may not have it at the moment.
     pub fn keep_waiting(&mut self, in_pool: impl Fn(&Hash) -> bool) {
-        let waiting = self.records.values().filter(|record| record.place.is_none() && record.sent.is_none());
-        let gone: Vec<Hash> = waiting.map(|record| record.id).filter(|id| !in_pool(id)).collect();
-        for id in &gone {
-            self.forget(id);
+        let unmade = self.records.values().filter(|record| record.coinbase && record.place.is_none());
+        let unmade: Vec<Hash> = unmade.map(|record| record.id).collect();
+        for id in &unmade {
+            self.remove(id, Some(Loss::Unmade));
         }
+        let waits = |id: &Hash| self.records.get(id).filter(|record| record.place.is_none());
+        let mut kept = BTreeSet::new();
+        let mut next: Vec<Hash> = self.to_offer().map(Transaction::id).collect();
+        while let Some(id) = next.pop() {
+            if let Some(record) = waits(&id)
+                && kept.insert(id)
+            {
+                next.extend(record.inputs.iter().map(|outpoint| outpoint.transaction));
+            }
+        }
+        let waiting = self.records.values().filter(|record| record.place.is_none()).map(|record| record.id);
+        let gone: Vec<Hash> = waiting.filter(|id| !kept.contains(id) && !in_pool(id)).collect();
+        for id in &gone {
+            self.remove(id, Some(Loss::Dropped));
+        }
+    }
+
+    /// Payments of ours that were forgotten since this was last asked, because they can no longer be mined.
+    pub fn take_lost(&mut self) -> Vec<Lost> {
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.retain(|lost| !self.records.contains_key(&lost.id));
+        lost
     }
 
     /// Forgets a transaction that waits, and what was built on it; its coins can be spent again.
     pub fn forget(&mut self, id: &Hash) {
+        self.remove(id, None);
+    }
+
+    /// The same; what was ours of it is remembered as lost if there is a reason that nobody has been told.
+    fn remove(&mut self, id: &Hash, loss: Option<Loss>) {
         let mut gone = vec![*id];
         while let Some(id) = gone.pop() {
             let Entry::Occupied(entry) = self.records.entry(id) else { continue };
@@ -271,6 +326,9 @@ impl State {
                 continue;
             }
             let record = entry.remove();
+            if let (Some(loss), Some(Sent { address, amount, .. })) = (loss, &record.sent) {
+                self.lost.push(Lost { id, address: *address, amount: *amount, loss });
+            }
             for outpoint in &record.inputs {
                 if self.spenders.get(outpoint) == Some(&id) {
                     self.spenders.remove(outpoint);
@@ -317,17 +375,7 @@ impl State {
     /// Bytes for the wallet file.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         encode_all(self.marks.iter(), bytes);
-        let buried = |record: &Record| {
-            record.place.is_some_and(|place| place.height.saturating_add(BURIED) <= self.tip().height)
-        };
-        let records = self.records.values().map(|record| match &record.sent {
-            Some(sent) if sent.transaction.is_some() && buried(record) => {
-                Record { sent: Some(Sent { transaction: None, ..sent.clone() }), ..record.clone() }
-            }
-            _ => record.clone(),
-        });
-        codec::encode_into(&(self.records.len() as u64), bytes);
-        records.for_each(|record| codec::encode_into(&record, bytes));
+        encode_all(self.records.values(), bytes);
         codec::encode_into(&(self.notes.len() as u64), bytes);
         self.notes.iter().for_each(|(key, note)| codec::encode_into(&(*key, *note), bytes));
     }
@@ -362,7 +410,7 @@ impl State {
             if let Some(&other) = self.spenders.get(outpoint)
                 && other != seen.id
             {
-                self.forget(&other);
+                self.remove(&other, Some(Loss::Spent { by: seen.id }));
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::wallet::find::{self, MOVES_MAX, Moved, mark_of};
 use crate::wallet::keys::ViewKeys;
 use crate::wallet::link::{KNOWN_MAX, Link, LinkError, TXS_MAX, Verdict};
 use crate::wallet::scan::{self, Seen};
-use crate::wallet::state::{Mark, State};
+use crate::wallet::state::{Lost, Mark, State};
 
 /// A node may be so much lower than what we have seen and be on a heavier branch; beyond that it is more
 /// likely that it has not caught up itself.
@@ -94,6 +94,8 @@ pub struct Outcome {
     pub refused: Vec<(Hash, String)>,
     /// What waits at the node and spends coins that a payment of ours spends: that one, then ours.
     pub conflicts: Vec<(Hash, Hash)>,
+    /// Payments of ours that can no longer be mined, and were forgotten.
+    pub lost: Vec<Lost>,
 }
 
 impl Sync<'_> {
@@ -134,6 +136,7 @@ impl Walk<'_, '_> {
                 break;
             }
         }
+        outcome.lost = self.state.take_lost();
         Ok(outcome)
     }
 

@@ -164,3 +164,77 @@ fn the_default_cost_stands_in_the_file() {
     let keys: SpendKeys = open(&disk, PASSWORD).expect("opened").secrets.spend_keys().expect("it spends");
     assert_eq!(keys.view(), &contents(1).secrets.view_keys());
 }
+
+/// Goal: no wallet's command touches a file that is not its own, whatever the wallets are called; a lock is
+/// never written over something else. Method: the names that a wallet's other files had or have, in use.
+#[test]
+fn wallets_with_names_alike_leave_each_other_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| directory.path().join(name);
+    let make = |name: &str, height| {
+        WalletFile::create(hold(&at(name)).expect("free"), random, CHEAP, PASSWORD, &contents(height)).expect("new")
+    };
+    let names = ["a.w", "a.w.new", "a.w.lock", ".a.w", ".a.w.new"];
+    for (name, height) in names.iter().zip(1..) {
+        make(name, height).save(&contents(height)).expect("no fault");
+    }
+    for (name, height) in names.iter().zip(1..) {
+        let held = hold(&at(name)).expect("free");
+        let (_, found) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("untouched");
+        assert_eq!(found, contents(height), "{name}");
+    }
+    for name in [".a.w.spindle-new", ".a.w.spindle-lock"] {
+        assert!(matches!(hold(&at(name)), Err(FileError::Reserved { .. })), "{name}");
+    }
+    for other in ["a letter", "0123456789 0123456789"] {
+        fs::write(at(".b.w.spindle-lock"), other).expect("a small file");
+        hold(&at("b.w")).expect_err("no lock");
+        assert_eq!(fs::read(at(".b.w.spindle-lock")).expect("there"), other.as_bytes());
+    }
+}
+
+/// Goal: a wallet that is reached over a link is one wallet: one lock, one file, and the link stays a link.
+/// Method: a link from another directory, held, then opened and saved.
+#[cfg(unix)]
+#[test]
+fn a_linked_wallet_is_the_wallet_itself() {
+    let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (path, link) = (one.path().join(NAME), other.path().join("link.w"));
+    let file = WalletFile::create(hold(&path).expect("free"), random, CHEAP, PASSWORD, &contents(1)).expect("new");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    assert!(matches!(hold(&link), Err(FileError::InUse { .. })), "one lock");
+    drop(file);
+    let held = hold(&link).expect("free");
+    let (file, _) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("the same file");
+    file.save(&contents(2)).expect("no fault");
+    drop(file);
+    assert!(link.symlink_metadata().expect("there").is_symlink());
+    let held = hold(&path).expect("free");
+    let (_, found) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("there");
+    assert_eq!(found, contents(2));
+    assert_eq!(fs::read_dir(other.path()).expect("there").count(), 1, "the link alone");
+}
+
+/// Goal: a stranger's file cannot keep the machine busy or full, and one that is too large is not said to be
+/// missing. Method: heads that ask for more than 256 MiB or 8 passes; a file that is longer than any wallet.
+#[test]
+fn files_that_ask_for_too_much_are_refused_by_name() {
+    use sha2::Digest;
+    let disk = MemoryDisk::default();
+    make(&disk, &contents(1));
+    let good = disk.bytes(NAME).expect("there");
+    for (at, number) in [(9, (256_u32 << 10) + 1), (13, 9)] {
+        let mut bad = good[..good.len() - 32].to_vec();
+        bad[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        let checksum = sha2::Sha256::digest(&bad);
+        disk.put(NAME, &[bad.as_slice(), &checksum].concat());
+        let error = open(&disk, PASSWORD).expect_err("it is not even tried");
+        assert!(matches!(error, FileError::Damaged { .. }) && error.to_string().contains("costs"), "{error}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join(NAME);
+    fs::File::create(&path).and_then(|file| file.set_len((1 << 30) + 1)).expect("a file with a hole");
+    let held = hold(&path).expect("free");
+    let error = WalletFile::open(held, random, PASSWORD, Hash::ZERO).expect_err("too large");
+    assert!(matches!(error, FileError::TooLarge { .. }) && error.to_string().contains("1073741824"), "{error}");
+}

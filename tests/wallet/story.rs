@@ -50,15 +50,27 @@ pub(crate) fn tell(seed: u64, reorganisations: u64) {
         extend(&mut dice, &world, &mut people, &mut chain, &mut pool);
     }
     for n in 0..reorganisations {
-        let deepest = if dice.roll(10) == 0 { 25 } else { 5 };
-        let depth = 1 + dice.pick(deepest);
+        let deepest = match dice.roll(100) {
+            0..3 => 130,
+            3..13 => 25,
+            _ => 5,
+        };
+        let depth = (1 + dice.pick(deepest)).min(chain.len() - 20);
+        tally.deep += u32::from(depth > 100);
         // Mostly longer, sometimes not: a chain of more difficult blocks may be shorter.
-        let fresh = if chain.len() > 60 { depth - 1 } else { depth + dice.pick(3) };
+        let fresh = if chain.len() > 160 { depth - 1 } else { depth + dice.pick(3) };
         let cut = chain.len() - depth;
         let when = format!("seed {seed}, reorganisation {n}");
         let known: Vec<BTreeSet<Hash>> = people.iter().map(known).collect();
-        for person in &mut people {
-            assert!(person.state.roll_back(cut as u64), "{when}: no mark at {cut}");
+        // Marks are fewer, the further back: one below is as good, and what lies between is looked at again.
+        let marked = people[0].state.marks().map(|mark| mark.height).find(|&height| height <= cut as u64);
+        let marked = usize::try_from(marked.expect("genesis is one")).expect("a short chain");
+        for (n, person) in people.iter_mut().enumerate() {
+            person.through_file();
+            assert!(person.state.roll_back(marked as u64), "{when}: no mark at {marked}");
+            for link in &chain[marked..cut] {
+                person.state.apply(&link.seen[n]).expect("in order");
+            }
         }
         let undone: Vec<Transaction> = chain.drain(cut..).flat_map(|link| link.transfers).collect();
         pool.splice(0..0, undone);
@@ -72,8 +84,15 @@ pub(crate) fn tell(seed: u64, reorganisations: u64) {
         tally.given_up += prune(&world, &chain, &mut pool);
         let in_pool: BTreeSet<Hash> = pool.iter().map(Transaction::id).collect();
         for (person, known) in people.iter_mut().zip(known) {
+            person.state.keep_waiting(|id| in_pool.contains(id));
             let coinbases = person.state.records().filter(|record| record.coinbase && record.place.is_none());
             assert_eq!(coinbases.count(), 0, "{when}: a coinbase waits");
+            // A payment of what somebody else cannot pay any more: its sender is told by the node, and gives it up.
+            let refused: Vec<Hash> = person.state.to_offer().map(Transaction::id).collect();
+            for id in refused.iter().filter(|id| !in_pool.contains(id)) {
+                person.state.forget(id);
+                tally.refused += 1;
+            }
             person.state.keep_waiting(|id| in_pool.contains(id));
             let waiting = person.state.records().filter(|record| record.place.is_none());
             let waiting: BTreeSet<Hash> = waiting.map(|record| record.id).collect();
@@ -85,6 +104,7 @@ pub(crate) fn tell(seed: u64, reorganisations: u64) {
         check(&world, &people, &chain, &when);
     }
     println!("{tally:?}");
+    assert!(tally.deep > 3, "deeper than 100 blocks");
     assert!(tally.double_spends > 50 && tally.given_up > 50 && tally.waiting > 1_000, "a story that is worth telling");
 }
 
@@ -94,6 +114,8 @@ struct Tally {
     double_spends: u32,
     given_up: usize,
     waiting: usize,
+    deep: u32,
+    refused: u32,
 }
 
 /// The transfers that a person knows of.

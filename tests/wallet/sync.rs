@@ -11,7 +11,7 @@ use spindle::wallet::find::{self, FindError};
 use spindle::wallet::keys::ViewKeys;
 use spindle::wallet::link::LinkError;
 use spindle::wallet::scan;
-use spindle::wallet::state::{Balance, Mark, State};
+use spindle::wallet::state::{Balance, Loss, Lost, Mark, State};
 use spindle::wallet::sync::{Outcome, Sync, SyncError};
 
 use crate::node::{Block, FakeNode, Lie, PAGE};
@@ -262,7 +262,7 @@ fn a_node_that_is_behind_or_elsewhere_is_told_from_a_reorganisation() {
 /// Method: a node whose pool is emptied, and which refuses for a while.
 #[test]
 fn what_waits_is_seen_and_what_is_ours_is_offered_again() {
-    let (world, mut alice, mut bob, mut node) = two_people_and(11);
+    let (world, mut alice, mut bob, mut node) = two_people_and(10);
     alice.sync(&mut node);
     let first = alice.try_pay(&world, &bob.address, COIN, "one", 1_000).expect("enough");
     let second = alice.try_pay(&world, &bob.address, 2 * COIN, "two", 1_000).expect("its own change");
@@ -305,9 +305,60 @@ fn a_second_copy_of_a_wallet_is_noticed() {
     node.refuses.insert(ours, "it spends a coin that another spends".into());
     let outcome = alice.sync(&mut node);
     assert_eq!((outcome.conflicts.as_slice(), outcome.refused.len()), (&[(other.id(), ours)][..], 1));
+    let loss = Loss::Spent { by: other.id() };
     node.mine(&bob.payout(), vec![other]);
-    assert_eq!(alice.sync(&mut node), Outcome::default());
+    let lost = Lost { id: ours, address: bob.address, amount: COIN, loss };
+    assert_eq!(alice.sync(&mut node), Outcome { lost: vec![lost], ..Outcome::default() }, "a person is told");
+    assert_eq!(alice.sync(&mut node), Outcome::default(), "once");
     assert_eq!(alice.state.balance(), copy.restored(&node).balance());
+}
+
+/// Goal: a payment of ours outlives a reorganisation after which the node lacks the coin that it spends for a
+/// moment; and one deeper than 100 blocks, after the file. Method: Bob pays on what Alice paid him; both are
+/// undone, first the one, then 120 blocks later both; the node's pool is empty.
+#[test]
+fn our_payments_outlive_reorganisations() {
+    let (world, mut alice, mut bob, mut node) = two_people_and(11);
+    alice.sync(&mut node);
+    let first = alice.try_pay(&world, &bob.address, 2 * COIN, "", 1_000).expect("enough");
+    node.mine(&alice.payout(), vec![first.clone()]);
+    bob.sync(&mut node);
+    let second = bob.try_pay(&world, &alice.address, COIN, "", 1_000).expect("a confirmed coin");
+    node.undo(1);
+    (0..2).for_each(|_| node.mine(&alice.payout(), vec![]));
+    node.refuses.insert(second.id(), "it spends a coin that is not there".into());
+    let outcome = bob.sync(&mut node);
+    assert_eq!((outcome.refused.len(), outcome.lost.len(), bob.state.to_offer().count()), (1, 0, 1));
+    node.refuses.clear();
+    assert_eq!(bob.sync(&mut node).offered, [second.id()]);
+    node.mine(&alice.payout(), vec![first.clone(), second.clone()]);
+    (0..120).for_each(|_| node.mine(&alice.payout(), vec![]));
+    for person in [&mut alice, &mut bob] {
+        person.sync(&mut node);
+        person.through_file();
+    }
+    node.undo(121);
+    (0..122).for_each(|_| node.mine(&alice.payout(), vec![]));
+    assert_eq!(alice.sync(&mut node).offered, [first.id()]);
+    assert_eq!(bob.sync(&mut node).offered, [second.id()]);
+    node.mine(&alice.payout(), vec![first, second]);
+    bob.sync(&mut node);
+    assert_eq!(bob.state.balance(), bob.restored(&node).balance());
+    assert!(bob.state.balance().confirmed > 0);
+}
+
+/// Goal: a payment goes with the mined coin that it spends, and a person is told. Method: a block undone that
+/// made the coin.
+#[test]
+fn a_payment_of_an_unmade_coin_is_told() {
+    let (world, mut alice, bob, mut node) = two_people_and(10);
+    alice.sync(&mut node);
+    let paid = alice.try_pay(&world, &bob.address, COIN, "", 1_000).expect("one mature coin");
+    node.undo(10);
+    (0..11).for_each(|_| node.mine(&bob.payout(), vec![]));
+    let lost = Lost { id: paid.id(), address: bob.address, amount: COIN, loss: Loss::Unmade };
+    assert_eq!(alice.sync(&mut node).lost, [lost]);
+    assert_eq!(alice.state.balance(), Balance::default());
 }
 
 /// Goal: blocks and transactions are found by height, by reading everything, or among what waits; what is not

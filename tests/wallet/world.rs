@@ -130,6 +130,13 @@ impl Person {
         transaction
     }
 
+    /// Forgets what a file does not keep.
+    pub(crate) fn through_file(&mut self) {
+        let mut bytes = Vec::new();
+        self.state.encode(&mut bytes);
+        self.state = State::decode(&bytes).expect("as it was written");
+    }
+
     pub(crate) fn see(&mut self, transaction: &Transaction) -> Result<bool, Conflict> {
         self.state.see(&scan::transaction(self.keys.view(), transaction), 2_000)
     }

@@ -47,7 +47,7 @@ fn entries(text: &str) -> Result<usize, String> {
 
 #[derive(Serialize)]
 struct Shown {
-    id: Hash,
+    txid: Hash,
     /// `mined`, `received` or `sent`.
     direction: &'static str,
     /// What came in, or what others got; the fee is not part of it.
@@ -97,13 +97,13 @@ impl Shown {
         let (amount, fee) = (amount::show(amount), amount::show(fee));
         let (height, time) = (place.map(|place| place.height), place.map_or(known_since, |place| place.time));
         let address = address.map(|address| address::show(params, &address));
-        Self { id, direction, amount, fee, height, time, address, note }
+        Self { txid: id, direction, amount, fee, height, time, address, note }
     }
 
     fn for_people(&self) -> String {
-        let Self { id, direction, amount, fee, height, time, address, note } = self;
+        let Self { txid, direction, amount, fee, height, time, address, note } = self;
         let height = height.map_or("waiting".into(), |height| height.to_string());
-        let mut text = format!("{}  {height:>9}  {direction:<8} {amount:>20}  {id}", &when::utc(*time)[..19]);
+        let mut text = format!("{}  {height:>9}  {direction:<8} {amount:>20}  {txid}", &when::utc(*time)[..19]);
         text.extend(address.iter().flat_map(|address| ["\n    to ", address]));
         text.extend((*direction == "sent").then_some(["\n    fee ", fee]).into_iter().flatten());
         text.extend(note.iter().flat_map(|note| ["\n    note: ", note]));

@@ -22,6 +22,8 @@ pub mod balance;
 
 pub mod send;
 
+pub mod forget;
+
 pub mod history;
 
 pub mod view_key;
@@ -52,6 +54,7 @@ enum Command {
     Address(address::Address),
     Balance(balance::Balance),
     Send(send::Send),
+    Forget(forget::Forget),
     History(history::History),
     ViewKey(view_key::ViewKey),
     Prove(prove::Prove),
@@ -68,6 +71,7 @@ impl WalletCommand {
             Command::Address(command) => command.run(),
             Command::Balance(command) => command.run(),
             Command::Send(command) => command.run(),
+            Command::Forget(command) => command.run(),
             Command::History(command) => command.run(),
             Command::ViewKey(command) => command.run(),
             Command::Prove(command) => command.run(),

@@ -49,14 +49,23 @@ impl New {
         let start = genesis(&place.params);
         // The file first: words that were written down and belong to nothing would be worse than none.
         let wallet = place.make(Secrets::Spend(seed), start, self.password_file.as_deref())?;
-        let address = wallet.address_text();
-        if self.json {
-            return output::say_json(&Shown { address, words: &words });
+        let (address, path) = (wallet.address_text(), wallet.file.path());
+        let text = if self.json {
+            Zeroizing::new(serde_json::to_string_pretty(&Shown { address, words: &words })?)
+        } else {
+            Zeroizing::new(format!("address  {address}\n{}", *in_rows(&words)))
+        };
+        if let Err(failure) = output::say_surely(&text) {
+            // Nobody has the words: coins that were sent there would hang on this one file.
+            wallet.file.remove()?;
+            return Err(Failure::world(format!(
+                "{failure}; so no wallet was made, and words that were shown belong to none"
+            )));
         }
-        let path = wallet.file.path();
         output::remark(&format!("made {}", path.display()));
-        output::say(&format!("address  {address}"))?;
-        output::say(&in_rows(&words))?;
+        if self.json {
+            return Ok(());
+        }
         output::remark(
             "these 24 words are the whole wallet: write them down, they are not shown again. Whoever has them has the coins; \
              where the file is lost, `spindle wallet restore` brings the wallet back from them",

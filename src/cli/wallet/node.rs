@@ -12,8 +12,9 @@ use crate::primitives::thread::check_pool;
 use crate::primitives::time::Clock;
 use crate::wallet::file::Contents;
 use crate::wallet::link::{Link, LinkError, Run, Verdict};
-use crate::wallet::state::State;
+use crate::wallet::state::{Lost, State};
 use crate::wallet::sync::Sync;
+use crate::wallet::{address, amount};
 
 /// A daemon that answers.
 pub(super) struct Daemon(Client);
@@ -78,6 +79,12 @@ pub(super) fn catch_up(wallet: &mut Wallet, daemon: &mut Daemon) -> Result<(), F
     progress.end();
     let outcome = synced?;
     wallet.save()?;
+    for Lost { id, address, amount, loss } in outcome.lost {
+        let (amount, address) = (amount::show(amount), address::show(&wallet.params, &address));
+        output::remark(&format!(
+            "warning: payment {id} of {amount} to {address} was not made and never will be: {loss}; it is forgotten here"
+        ));
+    }
     for id in outcome.offered {
         output::remark(&format!("payment {id} was not at the node and has been offered to it again"));
     }

@@ -26,6 +26,9 @@ use crate::wallet::send::{self, FEE_RATE_MIN, Plan, Request};
 use crate::wallet::state::Sent;
 use crate::wallet::{address, amount};
 
+/// More than any queue is worth: 0.01 coins for 1,000 bytes, a thousand times what nodes ask for.
+const FEE_RATE_MAX: u64 = 1_000_000;
+
 /// pay somebody
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "send")]
@@ -63,7 +66,17 @@ pub struct Send {
 }
 
 fn fee_rate(text: &str) -> Result<u64, String> {
-    values::number(text, FEE_RATE_MIN..=u64::MAX, "nodes pass on nothing below 1000")
+    if let Ok(rate) = text.parse::<u64>()
+        && rate > FEE_RATE_MAX
+    {
+        return Err(format!(
+            "is {} coins for 1,000 bytes (at most {FEE_RATE_MAX} units are taken, lest a slip costs a fortune); leave \
+             `--fee-rate` out for {FEE_RATE_MIN}, or choose one between",
+            amount::show(rate)
+        ));
+    }
+    let limit = format!("{FEE_RATE_MIN} to {FEE_RATE_MAX} are taken: nodes pass on nothing below, and more is a slip");
+    values::number(text, FEE_RATE_MIN..=FEE_RATE_MAX, &limit)
 }
 
 #[derive(Serialize)]

@@ -56,10 +56,9 @@ impl Transactions {
             checking.wallets.push(peer);
             return;
         }
-        let why = if turn.pool.contains(&id) {
+        // In a block it is as good as waiting: its sender wants it there, and sees it there with the next block.
+        let why = if turn.pool.contains(&id) || self.confirmed.contains(&id) {
             String::new()
-        } else if self.confirmed.contains(&id) {
-            "it is in a block already".into()
         } else if !is_firm(turn) {
             PoolReject::Reorganising.to_string()
         } else {
@@ -150,7 +149,13 @@ impl Transactions {
             let (fee, size_bytes) = (transaction.fee(), transaction.bytes().len());
             turn.pool.insert(transaction, arrived, &turn.chain.ground(turn.now)).map(|()| (fee, size_bytes))
         });
-        let why = outcome.as_ref().err().map_or_else(String::new, ToString::to_string);
+        let why = match &outcome {
+            // It came back from an undone block while it was verified: it waits, and that is what was wanted.
+            Ok(_) | Err(PoolReject::Known { .. }) => String::new(),
+            // Or it was mined meanwhile, so that its coins are spent: by itself.
+            Err(_) if self.confirmed.contains(&id) => String::new(),
+            Err(reject) => reject.to_string(),
+        };
         match outcome {
             Ok((fee, size_bytes)) => {
                 self.tell_on(id);
