@@ -6,7 +6,7 @@
 //! branches that it has left, never one that nobody has checked against a ledger.
 
 use crate::blockchain::block::Block;
-use crate::blockchain::storage::{ReadHandle, RecordNo, StoreError};
+use crate::blockchain::storage::{BlockMeta, ReadHandle, RecordNo, StoreError};
 use crate::node::message::{BLOCK_TXS_BYTES, HEADERS_MAX, Message};
 use crate::primitives::codec::{self, List};
 use crate::primitives::hash::Hash;
@@ -38,6 +38,9 @@ pub enum Request {
         places: Vec<u16>,
     },
 }
+
+/// Blocks below the tip of which single transfers are served.
+const RECENT: u64 = 16;
 
 /// Answers reads.
 #[derive(Clone, Debug)]
@@ -93,9 +96,11 @@ impl Server {
     }
 
     fn pick(&self, block: Hash, places: &[u16]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let tip = self.reader.tip().header.height;
         let meta = self.reader.find_meta(&block)?.filter(|meta| self.reader.is_served(meta.record));
-        // Genesis has no body.
-        let Some(meta) = meta.filter(|meta| meta.record != RecordNo::GENESIS) else { return Ok(None) };
+        // Only of new blocks: to read and decode one costs much more than the question. And genesis has no body.
+        let is_new = |meta: &BlockMeta| meta.header.height + RECENT > tip && meta.record != RecordNo::GENESIS;
+        let Some(meta) = meta.filter(is_new) else { return Ok(None) };
         let bytes = self.reader.block(meta.record)?;
         let block: Block = codec::decode(&bytes).expect("a block that was connected was decoded before");
         let transfer = |&place: &u16| block.transfers.get(usize::from(place)).map(codec::encode);
