@@ -82,7 +82,7 @@ pub(super) fn catch_up(wallet: &mut Wallet, daemon: &mut Daemon) -> Result<(), F
     for Lost { id, address, amount, loss } in outcome.lost {
         let (amount, address) = (amount::show(amount), address::show(&wallet.params, &address));
         output::remark(&format!(
-            "warning: payment {id} of {amount} to {address} was not made and never will be: {loss}; it is forgotten here"
+            "warning: payment {id} of {amount} to {address} was not made: {loss}; it is forgotten here"
         ));
     }
     for id in outcome.offered {
