@@ -13,7 +13,8 @@
 //! `main` starts and stops everything. `owner` alone changes the chain, one event at a time, and never
 //! waits for a peer or for the disk. `disk` makes what it wrote durable. `listen` accepts, and each peer
 //! has `peer-N-read`, which checks all that needs no chain, and `peer-N-write`. `check-N` verify
-//! signatures, `verify` gives them those of transactions that want to wait here, `mine-N` look for nonces. All of them are started on one page, `runtime/mod.rs`.
+//! signatures, `verify` gives them those of transactions that want to wait here, `mine-N` look for nonces.
+//! All of them are started on one page, `runtime/mod.rs`.
 //!
 //! # One block's way through the node
 //!
@@ -34,10 +35,22 @@
 //!
 //! And back to other sockets:
 //!
-//! 1. `on_tip`, `announce` (`node/relay.rs`): who should hear of it, once.
+//! 1. `pump`, `announce` (`node/relay.rs`): who should hear of it, once, and in six bytes a transaction.
 //! 2. `perform` (`runtime/owner.rs`): effects become messages.
 //! 3. `push` (`network/outbox.rs`): it fits, or the peer is hung up on.
 //! 4. `write`, `stream` (`network/writer.rs`): out; blocks that were asked for come straight from the file.
+//!
+//! # One transaction's way
+//!
+//! 1. `plan`, `sign` (`wallet/send.rs`): which coins, what comes back; the keys stay in the wallet's process.
+//! 2. `on_submit`, `judge` (`node/transactions/checking.rs`): from a wallet; from a peer it comes through
+//!    `on_new` and `on_answer` (`node/transactions/mod.rs`).
+//! 3. `match_inputs` (`blockchain/mempool/mod.rs`): its coins are there, and nothing else spends them.
+//! 4. `verify` (`runtime/verify.rs`): its signatures, on other threads.
+//! 5. `insert` (`blockchain/mempool/mod.rs`): now it waits, and whoever lacks it hears of it.
+//! 6. `pack` (`blockchain/mempool/pack.rs`), `found` (`blockchain/template.rs`): into a block.
+//! 7. `on_sketch` (`node/sketches.rs`): the block arrives as its sketch, and is put together from the pool.
+//! 8. `block` (`wallet/scan.rs`): whoever was paid finds it with the view key alone.
 //!
 //! `tests/layers.rs` checks that these names exist and that imports run downwards only.
 
