@@ -90,9 +90,9 @@ impl Server {
     }
 
     fn pick(&self, block: Hash, places: &[u16]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
-        let Some(meta) = self.reader.find_meta(&block)?.filter(|meta| self.reader.is_served(meta.record)) else {
-            return Ok(None);
-        };
+        let meta = self.reader.find_meta(&block)?.filter(|meta| self.reader.is_served(meta.record));
+        // Genesis has no body.
+        let Some(meta) = meta.filter(|meta| meta.record != RecordNo::GENESIS) else { return Ok(None) };
         let bytes = self.reader.block(meta.record)?;
         let block: Block = codec::decode(&bytes).expect("a block that was connected was decoded before");
         let transfer = |&place: &u16| block.transfers.get(usize::from(place)).map(codec::encode);
