@@ -39,6 +39,9 @@
 //! 3. `push` (`network/outbox.rs`): it fits, or the peer is hung up on.
 //! 4. `write`, `stream` (`network/writer.rs`): out; blocks that were asked for come straight from the file.
 //!
+//! The same core, sessions and server run without threads and sockets in the [`simulator`], a whole network of
+//! them in virtual time.
+//!
 //! `tests/layers.rs` checks that these names exist and that imports run downwards only.
 
 pub mod primitives;
@@ -52,5 +55,7 @@ pub mod network;
 pub mod wallet;
 
 pub mod runtime;
+
+pub mod simulator;
 
 pub mod cli;
