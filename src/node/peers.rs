@@ -44,12 +44,16 @@ pub struct Peer {
     pub height: u64,
     /// The most work that it is known or says to have.
     pub work: u128,
+    /// When its handshake was complete.
+    pub came_at: Mono,
     /// When we last heard anything from it.
     pub heard_at: Mono,
     /// The last round trip of a ping.
     pub round_trip_ms: Option<u64>,
     /// Whether it has had our addresses already.
     pub had_addresses: bool,
+    /// Whether we have asked for its.
+    pub was_asked: bool,
     /// How far it has read what waits in our pool.
     pub pool_read_to: Option<Hash>,
     known: VecDeque<Hash>,
@@ -184,9 +188,11 @@ impl Peers {
             listen_port: hello.listen_port,
             height: hello.height,
             work: hello.work,
+            came_at: now,
             heard_at: now,
             round_trip_ms: None,
             had_addresses: false,
+            was_asked: false,
             pool_read_to: None,
             known: VecDeque::new(),
             leaves: VecDeque::new(),
