@@ -14,6 +14,7 @@ use crate::blockchain::mempool::{ORPHANS_MAX, POOL_BYTES_MAX};
 use crate::blockchain::storage::BlockMeta;
 use crate::blockchain::transaction::CoinId;
 use crate::node::Node;
+use crate::node::addresses::BOOK_MAX;
 use crate::node::reason::Reason;
 use crate::node::report::Report;
 use crate::primitives::hash::Hash;
@@ -166,6 +167,9 @@ fn look_at_queues(process: &Process) -> Result<(), String> {
     let node = process.node();
     if node.chain().headers().len() > headers::HEADERS_MAX {
         return Err(format!("{} headers without bodies", node.chain().headers().len()));
+    }
+    if node.addresses().len() > BOOK_MAX {
+        return Err(format!("{} addresses in the book (limit {BOOK_MAX})", node.addresses().len()));
     }
     let ends = process.ends().count().max(node.peers().len());
     // Whoever went in between had its places too, so this is what the threads' inbox is sized by, and a few.

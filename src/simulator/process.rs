@@ -117,6 +117,11 @@ impl Process {
         })
     }
 
+    /// Where it runs.
+    pub(crate) fn host(&self) -> Host {
+        self.host
+    }
+
     /// The node, to look at.
     pub(crate) fn node(&self) -> &Node {
         &self.node

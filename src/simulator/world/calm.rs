@@ -17,14 +17,14 @@ use crate::simulator::audit::audit;
 use crate::simulator::clock::Clock;
 use crate::simulator::judge::{Violation, list};
 use crate::simulator::machine::Crash;
-use crate::simulator::net::{Happening, Host};
+use crate::simulator::net::{Happening, Host, Net};
 use crate::simulator::process::Process;
 use crate::simulator::queue::At;
 use crate::simulator::tally::Figures;
 use crate::simulator::world::World;
 
 /// Everybody comes back and finds others; blocks are still found.
-const SETTLE_S: u64 = 120;
+const SETTLE_S: u64 = 240;
 /// The longest until all have the same work.
 const AGREE_S: u64 = 900;
 /// A payment is in every pool, and a block everybody's tip, by then.
@@ -170,10 +170,19 @@ impl World {
         Ok(())
     }
 
-    /// Somebody is there.
+    /// Somebody is there, and whom it chose itself unless all that ever answered it chose it.
     fn look_at_peers(&self, process: &Process) -> Result<(), String> {
-        let (all, peers) = (self.story.nodes - 1, process.node().peers());
-        if peers.is_empty() && all > 0 { Err(format!("it has none of {all} peers")) } else { Ok(()) }
+        let (node, host) = (process.node(), process.host());
+        if node.peers().is_empty() && self.story.nodes > 1 {
+            return Err(format!("it has none of {} peers", self.story.nodes - 1));
+        }
+        let has = |other: Host| node.peers().iter().any(|(_, peer)| peer.address.ip() == Net::address(other).ip());
+        let mut proven = node.addresses().proven().filter_map(|address| self.net.host_at(address));
+        let left = proven.find(|&other| other != host && !self.machines[other].is_vicious && !has(other));
+        match left.filter(|_| node.peers().outbound() == 0) {
+            Some(other) => Err(format!("it has no peer of its own choice, although node {other} has answered it once")),
+            None => Ok(()),
+        }
     }
 
     /// A restart from the file gives the same, and a second one too, and so it does without a checkpoint.
