@@ -53,6 +53,8 @@ impl World {
             let what = format!("payment {payment:.12} waits everywhere");
             self.await_all(&what, SPREAD_S, watch, |world| world.running().all(|(_, process)| has(process)))?;
         }
+        // Miners take better fees up once a second.
+        self.pass(STEP_S, watch)?;
         self.last_block()?;
         self.await_all("all have one tip", SPREAD_S, watch, |world| world.tips().len() == 1)?;
         self.await_all("all rest", SPREAD_S, watch, |world| world.running().all(|(_, process)| process.rests()))?;
