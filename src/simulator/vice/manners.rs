@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::node::event::PeerId;
 use crate::node::message::{ADDRESSES_MAX, Kind, Message, PeerAddress, Text};
 use crate::primitives::codec::List;
 use crate::primitives::frame::FrameHeader;
@@ -38,10 +37,8 @@ impl Vice for NeverReader {
         match deed {
             Deed::Meets(peer) => Reaction::Instead(vec![Act::Deafen(peer)]),
             Deed::Waits => {
-                let ping = Frame::from(Message::Ping(7).to_frame());
-                let to_each =
-                    |peer: &PeerId| (0..QUESTIONS).map(|_| Act::Send(*peer, ping.clone())).collect::<Vec<_>>();
-                Reaction::Instead(scene.peers.iter().flat_map(to_each).collect())
+                let pings = Frame::from(Message::Ping(7).to_frame().repeat(QUESTIONS));
+                Reaction::Instead(scene.peers.iter().map(|peer| Act::Send(*peer, pings.clone())).collect())
             }
             _ => Reaction::AsItShould,
         }
