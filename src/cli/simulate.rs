@@ -172,7 +172,8 @@ impl SimulateCommand {
         } else {
             output::say(&summary(&outcome, clock.now().mono.0))?;
         }
-        outcome.violation.map_or(Ok(()), |violation| Err(failed(self.seed, &violation)))
+        let again = if self.draw { drawn_again(self.seed) } else { "the same options with `--trace FILE`".into() };
+        outcome.violation.map_or(Ok(()), |violation| Err(failed(self.seed, &violation, &again)))
     }
 
     /// Many runs, on every core.
@@ -195,7 +196,7 @@ impl SimulateCommand {
         }
         progress.end();
         if let Some((seed, violation)) = work.failed.lock().take() {
-            return Err(failed(seed, &violation));
+            return Err(failed(seed, &violation, &drawn_again(seed)));
         }
         let per_minute = seeds * 60_000 / clock.now().mono.0.max(1);
         let [crashes, reorganisations, blamed] =
@@ -252,10 +253,12 @@ impl Work {
     }
 }
 
-fn failed(seed: u64, violation: &Violation) -> Failure {
-    Failure::world(format!(
-        "seed {seed}: {violation}; `spindle simulate --draw --seed {seed} --trace FILE` shows it again"
-    ))
+fn drawn_again(seed: u64) -> String {
+    format!("`spindle simulate --draw --seed {seed} --trace FILE`")
+}
+
+fn failed(seed: u64, violation: &Violation, again: &str) -> Failure {
+    Failure::world(format!("seed {seed}: {violation}; {again} shows it again"))
 }
 
 fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
