@@ -52,6 +52,9 @@
 //! 7. `on_sketch` (`node/sketches.rs`): the block arrives as its sketch, and is put together from the pool.
 //! 8. `block` (`wallet/scan.rs`): whoever was paid finds it with the view key alone.
 //!
+//! The same core, sessions and server run without threads and sockets in the [`simulator`], a whole network of
+//! them in virtual time.
+//!
 //! `tests/layers.rs` checks that these names exist and that imports run downwards only.
 
 pub mod primitives;
@@ -65,5 +68,7 @@ pub mod network;
 pub mod wallet;
 
 pub mod runtime;
+
+pub mod simulator;
 
 pub mod cli;

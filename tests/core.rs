@@ -453,3 +453,16 @@ fn four_that_drip_do_not_take_all_places() {
         assert!(seconds < 90, "at height {} after 90 seconds", world.height(newcomer));
     }
 }
+
+/// Goal: a node that all others dialled hears of more nodes: after a while it asks those who came.
+/// Method: the first is dialled by the second alone, which knows a third.
+#[test]
+fn who_has_chosen_nobody_asks_those_who_came() {
+    let mut world = World::new(Params::regtest(), 3);
+    world.connect(1, 2);
+    world.connect(1, 0);
+    world.pass(50_000);
+    assert_eq!((world.connections(0), world.connections(1)), (1, 2), "those who dial have their chance first");
+    world.pass(20_000);
+    assert_eq!((world.connections(0), world.connections(2)), (2, 2));
+}

@@ -32,6 +32,8 @@ pub mod chain;
 
 pub mod wallet;
 
+pub mod simulate;
+
 use std::ffi::OsString;
 
 use argh::FromArgs;
@@ -60,6 +62,8 @@ pub enum Command {
     Chain(chain::ChainCommand),
     /// Make a wallet, look at it, pay with it.
     Wallet(wallet::WalletCommand),
+    /// Watch a network in virtual time.
+    Simulate(simulate::SimulateCommand),
 }
 
 /// What the words on the command line come to.
@@ -100,6 +104,7 @@ pub fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Command(Command::Daemon(command)) => command.run(),
         Asked::Command(Command::Chain(command)) => command.run(),
         Asked::Command(Command::Wallet(command)) => command.run(),
+        Asked::Command(Command::Simulate(command)) => command.run(),
     }
 }
 
@@ -118,7 +123,7 @@ fn split(word: &str) -> Vec<&str> {
 
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
-    const COMMANDS: [&str; 6] = ["daemon", "chain", "generate", "verify", "show", "wallet"];
+    const COMMANDS: [&str; 7] = ["daemon", "chain", "generate", "verify", "show", "wallet", "simulate"];
     const WALLET: [&str; 11] = [
         "new",
         "restore",

@@ -17,13 +17,15 @@ use crate::primitives::time::{Mono, Now, Wall};
 /// The file's name in the data directory.
 pub const FILE: &str = "addresses";
 /// Addresses in the book: about half a MiB.
-const BOOK_MAX: usize = 4_096;
+pub const BOOK_MAX: usize = 4_096;
 /// Of these, from one network of sources (a /16, an IPv6 /32).
 const GROUP_MAX: usize = 512;
 /// An address that failed so often and never answered is dropped.
 const FAILURES_MAX: u32 = 10;
 /// The share of the book that one peer is told, in percent, once per connection.
 const SHARE_PERCENT: usize = 23;
+/// The longest wait of whoever has no connection of its own choice, for an address that answered once.
+const RETRY_LONELY_MS: u64 = 60_000;
 /// The least wait after a failure; it doubles up to an hour.
 const RETRY_MS: u64 = 10_000;
 const RETRY_MS_MAX: u64 = 3_600_000;
@@ -35,6 +37,7 @@ struct Entry {
     /// When a handshake with it last succeeded.
     talked_at: Option<Wall>,
     failures: u32,
+    tried_at: Mono,
     next_try: Mono,
 }
 
@@ -75,7 +78,7 @@ impl AddressBook {
         {
             for saved in &saved.entries {
                 let talked_at = (saved.talked_at != 0).then_some(Wall(saved.talked_at));
-                let entry = Entry { group: saved.group, talked_at, failures: 0, next_try: Mono(0) };
+                let entry = Entry { group: saved.group, talked_at, failures: 0, tried_at: Mono(0), next_try: Mono(0) };
                 book.entries.insert(saved.address.into(), entry);
             }
         }
@@ -108,6 +111,11 @@ impl AddressBook {
         self.entries.is_empty()
     }
 
+    /// Those that a handshake succeeded with once.
+    pub fn proven(&self) -> impl Iterator<Item = SocketAddr> {
+        self.entries.iter().filter(|(_, entry)| entry.talked_at.is_some()).map(|(&address, _)| address)
+    }
+
     /// Takes what a peer told, as far as it may be; gives how many were new.
     pub fn learn(&mut self, source: IpAddr, addresses: &[PeerAddress]) -> usize {
         let group = group_of(source);
@@ -120,7 +128,8 @@ impl AddressBook {
             if self.entries.len() >= BOOK_MAX && !self.drop_worst() {
                 break;
             }
-            self.entries.insert(address, Entry { group, talked_at: None, failures: 0, next_try: Mono(0) });
+            self.entries
+                .insert(address, Entry { group, talked_at: None, failures: 0, tried_at: Mono(0), next_try: Mono(0) });
             of_group += 1;
             new += 1;
         }
@@ -133,10 +142,11 @@ impl AddressBook {
         if self.entries.len() >= BOOK_MAX && !self.entries.contains_key(&address) && !self.drop_worst() {
             return;
         }
-        let fresh = Entry { group: group_of(address.ip()), talked_at: None, failures: 0, next_try: Mono(0) };
+        let fresh =
+            Entry { group: group_of(address.ip()), talked_at: None, failures: 0, tried_at: Mono(0), next_try: Mono(0) };
         let entry = self.entries.entry(address).or_insert(fresh);
         (entry.talked_at, entry.failures) = (Some(now.wall), 0);
-        entry.next_try = now.mono.after(RETRY_MS);
+        (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(RETRY_MS));
         self.changed = true;
     }
 
@@ -144,7 +154,7 @@ impl AddressBook {
     pub fn failed(&mut self, now: Now, address: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.failures = entry.failures.saturating_add(1);
-        entry.next_try = now.mono.after(back_off_ms(entry.failures));
+        (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(back_off_ms(entry.failures)));
         if entry.failures >= FAILURES_MAX && entry.talked_at.is_none() {
             self.entries.remove(&address);
             self.changed = true;
@@ -152,11 +162,21 @@ impl AddressBook {
     }
 
     /// Somebody to dial now: mostly those that answered before, sometimes one that never has.
-    pub fn choose(&self, now: Mono, rng: &mut Rng, mut skip: impl FnMut(SocketAddr) -> bool) -> Option<SocketAddr> {
+    ///
+    /// `lonely`: there is no connection that we chose. Then nobody who answered once has to wait for more than a
+    /// minute: it was our own network that was away, more likely than all of theirs.
+    pub fn choose(
+        &self,
+        now: Mono,
+        lonely: bool,
+        rng: &mut Rng,
+        mut skip: impl FnMut(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let again = |entry: &Entry| lonely && entry.talked_at.is_some() && now.since(entry.tried_at) >= RETRY_LONELY_MS;
         let ready: Vec<(SocketAddr, bool)> = self
             .entries
             .iter()
-            .filter(|&(&address, entry)| entry.next_try <= now && !skip(address))
+            .filter(|&(&address, entry)| (entry.next_try <= now || again(entry)) && !skip(address))
             .map(|(&address, entry)| (address, entry.talked_at.is_some()))
             .collect();
         let proven = rng.below(10) < 7;
@@ -252,6 +272,23 @@ mod tests {
             book.learn("1.2.3.4".parse().expect("ip"), &addresses(&many));
         }
         assert_eq!(book.len(), GROUP_MAX);
+    }
+
+    /// Goal: a node that has nobody tries those who answered once within a minute, however often they failed
+    /// while its own network was away; one that has somebody waits longer. Method: two hours without a network.
+    #[test]
+    fn who_is_lonely_does_not_wait_an_hour() {
+        let (mut book, mut rng) = (AddressBook::default(), Rng::new(1));
+        let address = "8.8.8.8:9000".parse().expect("an address");
+        book.talked(Now::default(), address);
+        let mut now = Mono(0);
+        while now < Mono(7_200_000) {
+            now = now.after(RETRY_LONELY_MS);
+            book.failed(Now { mono: now, ..Now::default() }, address);
+        }
+        let mut chosen = |ms, lonely| book.choose(now.after(ms), lonely, &mut rng, |_| false);
+        assert_eq!((chosen(RETRY_LONELY_MS - 1, true), chosen(RETRY_LONELY_MS, true)), (None, Some(address)));
+        assert_eq!((chosen(RETRY_MS_MAX - 1, false), chosen(RETRY_MS_MAX, false)), (None, Some(address)));
     }
 
     /// Goal: a damaged file never stops a node. Method: every byte of it changed, and every length.

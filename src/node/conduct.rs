@@ -30,6 +30,8 @@ use crate::primitives::hash::Hash;
 use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now};
 
+/// A peer that came is not asked for addresses before: by then those we chose ourselves are there, mostly.
+const LONELY_MS: u64 = 60_000;
 /// Between two looks at whether small files have changed.
 const SAVE_MS: u64 = 10_000;
 /// Between two times that the header tree is pruned.
@@ -84,6 +86,11 @@ impl Conduct {
             prune_due: false,
             pruned_at: Mono(0),
         }
+    }
+
+    /// Where others are said to listen.
+    pub(super) fn book(&self) -> &AddressBook {
+        &self.book
     }
 
     /// One event, with all that follows from it at once.
@@ -189,6 +196,7 @@ impl Conduct {
             turn.out.push(Effect::Refuse { ip, until: None });
         }
         self.dialer.on_tick(now.mono, turn.peers, &self.book, &mut self.rng, turn.out);
+        ask_who_came(turn);
         if self.room != Room::Enough && now.mono.since(self.room_asked_at) >= ROOM_MS {
             self.room_asked_at = now.mono;
             turn.chain.store_mut().refresh_room()?;
@@ -262,7 +270,7 @@ impl Conduct {
         self.transactions.on_connected(peer);
         warn_of_other_rules(turn, peer, &hello.activations);
         if direction == Direction::Outbound {
-            turn.ask(peer, Asked::Peers, Message::GetPeers);
+            ask_for_addresses(turn, peer);
         }
         // A block may have come between our hello and now.
         if hello.work < turn.chain.tip().work {
@@ -469,6 +477,28 @@ impl Conduct {
             turn.out.extend(self.generate.take().map(|count| Effect::Generate { count }));
         }
         Ok(())
+    }
+}
+
+/// Asks a peer where others listen: once, since the second answer is empty.
+fn ask_for_addresses(turn: &mut Turn, peer: PeerId) {
+    if let Some(known) = turn.peers.get_mut(peer)
+        && !std::mem::replace(&mut known.was_asked, true)
+    {
+        turn.ask(peer, Asked::Peers, Message::GetPeers);
+    }
+}
+
+/// Whoever has been a while without a connection of its own choice asks those who came, one after the other:
+/// else the first node of a network, whom everybody dials, would never hear of anybody.
+fn ask_who_came(turn: &mut Turn) {
+    if turn.peers.outbound() > 0 {
+        return;
+    }
+    let patient = |peer: &Peer| turn.now.mono.since(peer.came_at) >= LONELY_MS;
+    let unasked = turn.peers.iter().find(|(_, peer)| !peer.was_asked && peer.listen_port != 0 && patient(peer));
+    if let Some(peer) = unasked.map(|(id, _)| id) {
+        ask_for_addresses(turn, peer);
     }
 }
 

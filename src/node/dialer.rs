@@ -118,7 +118,7 @@ impl Dialer {
                     || self.ourselves.contains_key(&Target::Address(address))
                     || peers.iter().any(|(_, peer)| peer.listens_at() == Some(address))
             };
-            chosen.extend(book.choose(now, rng, skip).map(Target::Address));
+            chosen.extend(book.choose(now, peers.outbound() == 0, rng, skip).map(Target::Address));
         }
         for target in chosen {
             self.dialing.insert(target.clone());

@@ -165,6 +165,11 @@ impl Node {
         &self.peers
     }
 
+    /// Where others are said to listen, to look at.
+    pub fn addresses(&self) -> &AddressBook {
+        self.conduct.book()
+    }
+
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.
     pub fn has_more(&self) -> bool {
         let walks = !self.chain.rests() || !self.chain.passed().is_empty();

@@ -44,6 +44,8 @@ pub struct Peer {
     pub height: u64,
     /// The most work that it is known or says to have.
     pub work: u128,
+    /// When its handshake was complete.
+    pub came_at: Mono,
     /// When we last heard anything from it.
     pub heard_at: Mono,
     /// The last round trip of a ping.
@@ -52,6 +54,8 @@ pub struct Peer {
     pub had_addresses: bool,
     /// Where it may go on to read what waits in our pool; `None` when it has read all of it.
     pub pool_from: Option<Hash>,
+    /// Whether we have asked for its.
+    pub was_asked: bool,
     known: VecDeque<Hash>,
     leaves: VecDeque<Hash>,
     ping: Option<(u64, Mono)>,
@@ -192,10 +196,12 @@ impl Peers {
             listen_port: hello.listen_port,
             height: hello.height,
             work: hello.work,
+            came_at: now,
             heard_at: now,
             round_trip_ms: None,
             had_addresses: false,
             pool_from: Some(Hash::ZERO),
+            was_asked: false,
             known: VecDeque::new(),
             leaves: VecDeque::new(),
             ping: None,

@@ -5,11 +5,13 @@
 //! input, which is what makes a batch safe in consensus. dalek's own `verify` is never used: it
 //! decides some of these inputs differently.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use ed25519_zebra::{Signature as ZebraSignature, SigningKey, VerificationKey, VerificationKeyBytes, batch};
+use parking_lot::Mutex;
 use rand_core::SeedableRng;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -106,6 +108,16 @@ impl Claim {
     pub fn holds(&self) -> bool {
         self.item().verify_single().is_ok()
     }
+
+    /// What stands for all its bytes.
+    fn fingerprint(&self) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.key.0)
+            .chain_update(self.signature.0)
+            .chain_update(self.message)
+            .finalize()
+            .into()
+    }
 }
 
 /// Checks claims in batches, on a pool of threads when it has one.
@@ -113,17 +125,38 @@ impl Claim {
 pub struct Verifier {
     secret: [u8; 32],
     pool: Option<Arc<rayon::ThreadPool>>,
+    /// Fingerprints of claims that held, if those are remembered.
+    held: Option<Arc<Mutex<HashSet<[u8; 32]>>>>,
 }
 
 impl Verifier {
     /// `secret` must be unguessable: whoever knows the coefficients of a batch can make forgeries
     /// that cancel each other.
     pub fn new(secret: [u8; 32], pool: Option<Arc<rayon::ThreadPool>>) -> Self {
-        Self { secret, pool }
+        Self { secret, pool, held: None }
+    }
+
+    /// One that looks at no claim twice that held, and whose clones share what they know: for many nodes in
+    /// one process. What it knows only grows, so it is nothing for a node that strangers talk to.
+    pub fn remembering(secret: [u8; 32]) -> Self {
+        Self { secret, pool: None, held: Some(Arc::default()) }
     }
 
     /// Whether all claims hold; if not, the place of one that does not.
     pub fn verify(&self, claims: &[Claim]) -> Result<(), usize> {
+        let Some(held) = &self.held else { return self.verify_anew(claims) };
+        let fingerprints: Vec<[u8; 32]> = claims.iter().map(Claim::fingerprint).collect();
+        let places: Vec<usize> = {
+            let held = held.lock();
+            (0..claims.len()).filter(|&place| !held.contains(&fingerprints[place])).collect()
+        };
+        let unknown: Vec<Claim> = places.iter().map(|&place| claims[place].clone()).collect();
+        self.verify_anew(&unknown).map_err(|bad| places[bad])?;
+        held.lock().extend(places.iter().map(|&place| fingerprints[place]));
+        Ok(())
+    }
+
+    fn verify_anew(&self, claims: &[Claim]) -> Result<(), usize> {
         let bad = match &self.pool {
             Some(pool) if claims.len() > BATCH => pool.install(|| {
                 // As many batches for each thread, of one size: none waits while another has a batch left.

@@ -1,0 +1,111 @@
+//! What a run is about: how many nodes, how far apart, what goes wrong. All of it plain data.
+//!
+//! [`Story::of_seed`] draws everything, each fault switched on or off by itself: runs in which only two kinds
+//! of trouble meet find what is lost in the noise when all of them do ("swarm testing", Groce et al. 2012).
+
+use serde::Serialize;
+
+use crate::simulator::chance::Chance;
+use crate::simulator::vice::Kind;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each fault is switched on or off by itself")]
+pub struct Faults {
+    /// Packets of a thousand that are lost.
+    pub loss_permille: u32,
+    /// What is written at once arrives in several pieces.
+    pub shreds: bool,
+    /// The network falls apart for a while.
+    pub partitions: bool,
+    /// Connections break in the middle of anything.
+    pub resets: bool,
+    /// Nothing passes a connection for a while.
+    pub stalls: bool,
+    /// Processes are killed, and power fails.
+    pub crashes: bool,
+    /// The power fails between two calls to the disk, also while a node opens its files.
+    pub torn: bool,
+    /// Wall clocks are set wrong by minutes.
+    pub clocks: bool,
+}
+
+impl Faults {
+    /// Whether something happens now and then.
+    pub(crate) fn has_troubles(&self) -> bool {
+        self.partitions || self.resets || self.stalls || self.crashes || self.torn || self.clocks
+    }
+}
+
+/// See the top of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Story {
+    /// From which all chance follows.
+    pub seed: u64,
+    /// Honest nodes.
+    pub nodes: usize,
+    /// Those that cheat, each in its way.
+    pub byzantine: Vec<Kind>,
+    /// Virtual minutes of trouble; calm follows until all agree.
+    pub minutes: u64,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Virtual seconds between two troubles, on average.
+    pub trouble_s: u64,
+    /// Blocks an hour that the network is made for.
+    pub blocks_per_hour: u64,
+    /// Payments an hour.
+    pub payments_per_hour: u64,
+    /// Half of the way between two nodes is drawn up to this.
+    pub latency_ms_max: u64,
+    /// A node's bandwidth is drawn from this up to a hundred times as much.
+    pub bytes_per_s_min: u64,
+    /// Connections that a node opens.
+    pub outbound_max: usize,
+}
+
+impl Story {
+    /// Nothing goes wrong.
+    pub fn calm(seed: u64, nodes: usize, minutes: u64) -> Self {
+        Self {
+            seed,
+            nodes,
+            byzantine: Vec::new(),
+            minutes,
+            faults: Faults::default(),
+            trouble_s: 60,
+            blocks_per_hour: 120,
+            payments_per_hour: 2_000,
+            latency_ms_max: 100,
+            bytes_per_s_min: 100_000,
+            outbound_max: 8,
+        }
+    }
+
+    /// Everything drawn: an hour of eight nodes, up to eight that cheat, and whichever faults.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, "story", 0);
+        let mut coin = |permille| chance.permille(permille);
+        let faults = Faults {
+            loss_permille: if coin(300) { 20 } else { 0 },
+            shreds: coin(500),
+            partitions: coin(500),
+            resets: coin(500),
+            stalls: coin(500),
+            crashes: coin(500),
+            torn: coin(300),
+            clocks: coin(200),
+        };
+        let byzantine = if chance.permille(700) { chance.below(9) } else { 0 };
+        let byzantine = (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        Self {
+            byzantine,
+            faults,
+            trouble_s: chance.between(20, 240),
+            latency_ms_max: chance.between(1, 1_000),
+            bytes_per_s_min: chance.between(8_000, 200_000),
+            outbound_max: 2 + chance.below(7),
+            ..Self::calm(seed, 8, 60)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a run was like, in figures: for a person who watches, and as JSON.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::primitives::hash::Hash;
+use crate::simulator::queue::At;
+
+/// How long blocks took to get around, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Propagation {
+    /// Half of the nodes had a block as their tip by then.
+    pub p50_ms: u64,
+    /// Nine of ten.
+    pub p90_ms: u64,
+    /// 99 of a hundred.
+    pub p99_ms: u64,
+    /// What these are of: pairs of a block and a node.
+    pub samples: usize,
+}
+
+/// The figures of a run so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// Virtual time.
+    pub virtual_ms: u64,
+    /// Height of the best tip.
+    pub height: u64,
+    /// Different tips of honest nodes that run.
+    pub tips: usize,
+    /// Honest nodes that run.
+    pub running: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Blocks that were found.
+    pub found: u64,
+    /// Times that an honest node left a branch.
+    pub reorganisations: u64,
+    /// The most blocks that one of them undid.
+    pub deepest: u64,
+    /// Payments that were handed to a node.
+    pub payments: u64,
+    /// Times that a node told of a payment in a block.
+    pub confirmed: u64,
+    /// Transactions that wait, in the fullest pool.
+    pub waiting: usize,
+    /// Bytes on wires.
+    pub bytes: u64,
+    /// Connections that ended.
+    pub hang_ups: u64,
+    /// Of those, for a fault.
+    pub blamed: u64,
+    /// Processes that were killed, and machines whose power failed.
+    pub crashes: u64,
+    /// Of those, between two calls to the disk.
+    pub torn: u64,
+    /// Other troubles: partitions, resets, stalls, clocks.
+    pub troubles: u64,
+    /// Things that happened.
+    pub happenings: u64,
+    /// How blocks got around.
+    pub propagation: Propagation,
+    /// The same seed gives the same.
+    pub trace: String,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { height, tips, running, connections, found, .. } = self;
+        let minutes = self.virtual_ms / 60_000;
+        write!(
+            f,
+            "{minutes:4} min  height {height:5}  tips {tips:3}  nodes {running:4}  links {connections:5}  found {found:5}"
+        )?;
+        write!(f, "  reorgs {:4} (deepest {})", self.reorganisations, self.deepest)?;
+        let Propagation { p50_ms, p90_ms, .. } = self.propagation;
+        write!(f, "  blocks {p50_ms}/{p90_ms} ms  pool {:4}  {:6.1} MB", self.waiting, mega(self.bytes))?;
+        if self.crashes + self.troubles > 0 {
+            write!(f, "  crashes {}  troubles {}", self.crashes, self.troubles)?;
+        }
+        Ok(())
+    }
+}
+
+/// Millions, for people.
+fn mega(bytes: u64) -> f64 {
+    // Exact up to 4 GB, and nobody reads the rest.
+    f64::from(u32::try_from(bytes / 1_000).unwrap_or(u32::MAX)) / 1_000.0
+}
+
+/// Who counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) figures: Figures,
+    /// When a block was found. Look-up only.
+    found_at: HashMap<Hash, At>,
+    ways_ms: Vec<u64>,
+    /// Blocks that somebody had as a tip.
+    tips: HashSet<Hash>,
+}
+
+impl Tally {
+    /// A block was found.
+    pub(crate) fn found(&mut self, at: At, id: Hash) {
+        self.figures.found += 1;
+        self.found_at.insert(id, at);
+    }
+
+    /// An honest node has a new tip.
+    pub(crate) fn tip(&mut self, at: At, id: &Hash) {
+        if let Some(found_at) = self.found_at.get(id) {
+            self.ways_ms.push(at.since(*found_at) / 1_000);
+        }
+    }
+
+    /// Whether nobody had this tip before.
+    pub(crate) fn is_news(&mut self, id: &Hash) -> bool {
+        self.tips.insert(*id)
+    }
+
+    /// Brings the percentiles up to date.
+    pub(crate) fn measure(&mut self) {
+        self.ways_ms.sort_unstable();
+        let of = |percent: usize| self.ways_ms.get(self.ways_ms.len() * percent / 100).copied().unwrap_or(0);
+        self.figures.propagation =
+            Propagation { p50_ms: of(50), p90_ms: of(90), p99_ms: of(99), samples: self.ways_ms.len() };
+    }
+}

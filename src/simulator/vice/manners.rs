@@ -1,0 +1,122 @@
+//! Peers without manners: what they say is well formed, and when or how they say it is not.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::node::message::{ADDRESSES_MAX, Kind, Message, PeerAddress, Text};
+use crate::primitives::codec::List;
+use crate::primitives::frame::FrameHeader;
+use crate::primitives::hash::Hash;
+use crate::simulator::end::Frame;
+use crate::simulator::vice::{Act, Deed, Reaction, Scene, Vice};
+
+/// Tells of nodes that do not exist.
+#[derive(Debug)]
+pub(crate) struct Poisoner;
+
+impl Vice for Poisoner {
+    fn react(&mut self, deed: Deed<'_>, scene: &mut Scene<'_>) -> Reaction {
+        let Deed::Says(peer, Message::Peers(_)) = deed else { return Reaction::AsItShould };
+        let made_up = |_| {
+            let [a, b, c, d, ..] = scene.chance.draw().to_le_bytes();
+            PeerAddress::from(SocketAddr::from((Ipv4Addr::new(a, b, c, d), 9000)))
+        };
+        let addresses = (0..ADDRESSES_MAX).map(made_up).collect();
+        Reaction::Instead(vec![Act::Send(peer, Message::Peers(List::first_of(addresses)).to_frame().into())])
+    }
+}
+
+/// Never reads, and asks for more and more.
+#[derive(Debug)]
+pub(crate) struct NeverReader;
+
+/// Questions in a quarter of a second.
+const QUESTIONS: usize = 20;
+
+impl Vice for NeverReader {
+    fn react(&mut self, deed: Deed<'_>, scene: &mut Scene<'_>) -> Reaction {
+        match deed {
+            Deed::Meets(peer) => Reaction::Instead(vec![Act::Deafen(peer)]),
+            Deed::Waits => {
+                let pings = Frame::from(Message::Ping(7).to_frame().repeat(QUESTIONS));
+                Reaction::Instead(scene.peers.iter().map(|peer| Act::Send(*peer, pings.clone())).collect())
+            }
+            _ => Reaction::AsItShould,
+        }
+    }
+}
+
+/// Begins a frame and lets it come byte by byte; says nothing else.
+#[derive(Debug)]
+pub(crate) struct Dripper;
+
+impl Vice for Dripper {
+    fn react(&mut self, deed: Deed<'_>, scene: &mut Scene<'_>) -> Reaction {
+        match deed {
+            Deed::Meets(peer) => {
+                let header = FrameHeader::of(Kind::Headers as u8, &vec![0; 100_000]);
+                Reaction::Instead(vec![Act::Send(peer, Frame::from(header.to_bytes().to_vec()))])
+            }
+            Deed::Waits => {
+                let drop = Frame::from(vec![0]);
+                Reaction::Instead(scene.peers.iter().map(|peer| Act::Send(*peer, drop.clone())).collect())
+            }
+            Deed::Says(..) | Deed::Answers(..) => Reaction::Instead(Vec::new()),
+            Deed::Finds(..) => Reaction::AsItShould,
+        }
+    }
+}
+
+/// Says anything at any time, as long as it is well formed.
+#[derive(Debug)]
+pub(crate) struct Fuzzer;
+
+impl Vice for Fuzzer {
+    fn react(&mut self, deed: Deed<'_>, scene: &mut Scene<'_>) -> Reaction {
+        if !matches!(deed, Deed::Waits) || !scene.chance.permille(200) {
+            return Reaction::AsItShould;
+        }
+        let Some(&peer) = scene.chance.pick(scene.peers) else { return Reaction::AsItShould };
+        let said = 1 + scene.chance.below(4);
+        Reaction::Instead((0..said).map(|_| Act::Send(peer, anything(scene).to_frame().into())).collect())
+    }
+}
+
+/// An id that may mean something.
+fn some_id(scene: &mut Scene) -> Hash {
+    let height = scene.node.chain().tip().header.height;
+    let drawn = scene.chance.between(0, height);
+    let record = scene.node.reader().record_at(drawn);
+    let known = record.and_then(|record| scene.node.reader().meta(record).ok()).map(|meta| meta.id);
+    match scene.chance.below(3) {
+        0 => Hash::sha256d(&drawn.to_le_bytes()),
+        1 => scene.node.pool().ids().next().unwrap_or(Hash::ZERO),
+        _ => known.unwrap_or(Hash::ZERO),
+    }
+}
+
+/// Something of any kind.
+fn anything(scene: &mut Scene) -> Message {
+    let id = some_id(scene);
+    let few = u16::try_from(scene.chance.below(20)).expect("few");
+    let ids: Vec<Hash> = (0..few).map(|_| some_id(scene)).collect();
+    let transactions =
+        || scene.node.pool().ids().take(2).filter_map(|id| Some(scene.node.pool().get(&id)?.bytes().to_vec()));
+    match scene.chance.below(16) {
+        0 => Message::Ping(u64::from(few)),
+        1 => Message::Pong(u64::from(few)),
+        2 => Message::GetHeaders(List::first_of(ids)),
+        3 => Message::GetBlocks { last: id, count: few },
+        4 => Message::Missing(id),
+        5 => Message::NewTx(List::first_of(ids)),
+        6 => Message::GetTxs(List::first_of(ids)),
+        7 => Message::Txs(transactions().collect()),
+        8 => Message::GetPeers,
+        9 => Message::Peers(List::default()),
+        10 => Message::GetBlockTxs { block: id, places: List::first_of((0..few).collect()) },
+        11 => Message::BlockTxs { block: id, transfers: transactions().collect() },
+        12 => Message::GetPool(id),
+        13 => Message::Pool(List::first_of(ids)),
+        14 => Message::Bye(Text::first_of(b"\x1b[2J".to_vec())),
+        _ => Message::Headers(List::first_of(vec![scene.node.chain().tip().header])),
+    }
+}

@@ -1,0 +1,459 @@
+//! A story as it happens: machines, what lies between them, and what goes wrong, one happening at a time.
+//!
+//! Two acts. In the first there is trouble, for as long as the story says. Then it stops: the weather clears,
+//! clocks are set right, whoever cheated is gone, whoever is down comes back; and within a bounded time all
+//! must agree ([`crate::simulator::judge`] has looked on all the while).
+
+mod calm;
+
+mod trouble;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::blockchain::params::{NetworkSpec, Params};
+use crate::blockchain::storage::StoreError;
+use crate::node::NodeConfig;
+use crate::node::event::{PeerId, Target};
+use crate::node::reason::Reason;
+use crate::node::report::Report;
+use crate::node::session::SessionConfig;
+use crate::primitives::hash::Hash;
+use crate::primitives::keys::Verifier;
+use crate::primitives::thread::caught;
+use crate::simulator::chance::Chance;
+use crate::simulator::clock::Clock;
+use crate::simulator::crowd::Crowd;
+use crate::simulator::judge::{Judge, Violation};
+use crate::simulator::link::{Side, Wire};
+use crate::simulator::machine::{Machine, Plan};
+use crate::simulator::net::{Happening, Host, LinkId, Net, Note};
+use crate::simulator::process::{Pace, Process};
+use crate::simulator::queue::At;
+use crate::simulator::story::Story;
+use crate::simulator::tally::{Figures, Tally};
+use crate::simulator::trace::Trace;
+use crate::simulator::vice::Kind;
+
+/// Hashes that a block takes at the least: enough for whole numbers to follow the rate, few enough to be found
+/// in a tenth of a millisecond.
+const DIFFICULTY: u64 = 1_024;
+/// Between two looks of the judge.
+const LOOK_MS: u64 = 60_000;
+/// Addresses that a node is told to stay connected to.
+const NAMED: usize = 2;
+/// How much of the hash power cheats at the most, in percent, however many they are.
+const VICIOUS_PERCENT: u64 = 30;
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// What it was about.
+    pub story: Story,
+    /// What it was like.
+    pub figures: Figures,
+    /// What must never be, and was.
+    pub violation: Option<Violation>,
+}
+
+/// Lets a story happen. `lines` get a line for each happening; `watch` gets the figures once a virtual minute.
+///
+/// An error is one of writing those lines; what is wrong with the nodes stands in the outcome.
+pub fn run(
+    story: Story,
+    lines: Option<Box<dyn Write>>,
+    watch: &mut dyn FnMut(&Figures),
+) -> Result<Outcome, std::io::Error> {
+    let mut world = World::new(story, Trace::new(lines));
+    let violation = world.happen(watch).err();
+    world.measure();
+    match world.net.trace.finish() {
+        Some(error) => Err(error),
+        None => Ok(Outcome { story: world.story, figures: world.tally.figures, violation }),
+    }
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(crate) struct World {
+    story: Story,
+    params: Arc<Params>,
+    net: Net,
+    machines: Vec<Machine>,
+    judge: Judge,
+    tally: Tally,
+    crowd: Crowd,
+    chance: Chance,
+    /// Trouble is over.
+    is_calm: bool,
+}
+
+/// The network of a story: an easy target, and the retarget that follows the rate.
+fn params_of(story: &Story) -> Params {
+    let spec = NetworkSpec {
+        name: "simulated".into(),
+        block_time_ms: 3_600_000 / story.blocks_per_hour.clamp(1, 3_600),
+        difficulty_first: DIFFICULTY,
+        difficulty_min: DIFFICULTY,
+        seeds: Vec::new(),
+        ..Params::local().spec().clone()
+    };
+    Params::new(spec).expect("a sound spec")
+}
+
+impl World {
+    fn new(story: Story, trace: Trace) -> Self {
+        let (seed, hosts) = (story.seed, story.nodes + story.byzantine.len());
+        let mut chance = Chance::new(seed, "world", 0);
+        let params = Arc::new(params_of(&story));
+        let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
+        let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
+        let (judge, tally) = (Judge::new(hosts), Tally::default());
+        let mut world = Self { story, params, net, machines: Vec::new(), judge, tally, crowd, chance, is_calm: false };
+        let verifier = Verifier::remembering([3; 32]);
+        for host in 0..hosts {
+            let plan = world.plan(host, &verifier);
+            world.machines.push(Machine::new(seed, plan));
+        }
+        world
+    }
+
+    fn plan(&mut self, host: Host, verifier: &Verifier) -> Plan {
+        let (nodes, chance) = (self.story.nodes, &mut self.chance);
+        let kind = host.checked_sub(nodes).map(|place| self.story.byzantine[place]);
+        let secret = [chance.draw().to_le_bytes(), chance.draw().to_le_bytes()].concat();
+        // An honest node is told of earlier ones, so that they all hang together.
+        let known = if kind.is_some() { nodes } else { host };
+        let mut connect: BTreeSet<Host> = (0..NAMED.min(known)).map(|_| chance.below(known)).collect();
+        // The first is told of the second: whoever is dialled by others alone learns of nobody else.
+        connect.extend((host == 0 && nodes > 1).then_some(1));
+        let config = NodeConfig {
+            params: Arc::clone(&self.params),
+            nonce: 0,
+            secret: *secret.first_chunk().expect("two times eight bytes"),
+            agent: format!("node-{host}"),
+            listen_port: Net::address(host).port(),
+            connect: connect.into_iter().map(|other| Target::Address(Net::address(other))).collect(),
+            seeds: false,
+            outbound_max: self.story.outbound_max,
+            payout: Some(self.crowd.key(host).into()),
+        };
+        let session = SessionConfig { params: Arc::clone(&self.params), verifier: verifier.clone() };
+        let honest_ms = i64::try_from(chance.between(0, 40_000)).expect("small") - 20_000;
+        let drift_ppm = i64::try_from(chance.between(0, 1_000)).expect("small") - 500;
+        let ahead_ms = kind.and_then(|kind| kind.clock_ms(chance)).unwrap_or(honest_ms);
+        let pace = Pace { turn_us: chance.between(20, 1_000), sync_us: chance.between(500, 100_000) };
+        Plan {
+            host,
+            config,
+            session,
+            clock: Clock { ahead_ms, drift_ppm },
+            pace,
+            rate: self.rate(kind.is_some()),
+            vice: kind.and_then(Kind::vice),
+            is_vicious: kind.is_some(),
+        }
+    }
+
+    /// Hashes an hour of one node.
+    fn rate(&self, is_vicious: bool) -> u64 {
+        let (honest, vicious) = (self.story.nodes as u64, self.story.byzantine.len() as u64);
+        let total = DIFFICULTY * self.story.blocks_per_hour;
+        let share = if vicious == 0 { 0 } else { VICIOUS_PERCENT.min(100 * vicious / (honest + vicious)) };
+        if is_vicious { total * share / 100 / vicious } else { total * (100 - share) / 100 / honest.max(1) }
+    }
+
+    /// Hosts that keep the rules.
+    fn honest(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().filter(|machine| !machine.is_vicious)
+    }
+
+    /// The nodes of honest hosts that run.
+    fn running(&self) -> impl Iterator<Item = (Host, &Process)> {
+        self.honest().filter_map(|machine| Some((machine.host, machine.process()?)))
+    }
+
+    /// All of it.
+    fn happen(&mut self, watch: &mut dyn FnMut(&Figures)) -> Result<(), Violation> {
+        for host in 0..self.machines.len() {
+            let in_us = self.chance.between(1, 10_000_000);
+            self.net.plan(in_us, Happening::Restart(host, 0));
+        }
+        self.net.plan(LOOK_MS * 1_000, Happening::Look);
+        self.plan_payment();
+        self.plan_trouble();
+        self.run_until(At(self.story.minutes * 60_000_000), watch)?;
+        self.calm_down(watch)
+    }
+
+    /// Lets everything happen up to an instant.
+    fn run_until(&mut self, until: At, watch: &mut dyn FnMut(&Figures)) -> Result<(), Violation> {
+        while self.net.queue.next_at().is_some_and(|at| at <= until) {
+            self.step(watch)?;
+        }
+        self.net.now = until;
+        Ok(())
+    }
+
+    fn step(&mut self, watch: &mut dyn FnMut(&Figures)) -> Result<(), Violation> {
+        let Some((at, what)) = self.net.queue.pop() else { return Ok(()) };
+        self.net.now = at;
+        self.net.trace.happening(at, &what);
+        if what == Happening::Look {
+            self.look()?;
+            self.measure();
+            watch(&self.tally.figures);
+            return Ok(());
+        }
+        let host = self.host_of(&what);
+        let handled = caught(|| self.handle(what));
+        let handled = handled.map_err(|panic| format!("a panic: {panic}"));
+        match handled {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.disk_failed(host, &error)?,
+            Err(panic) => return Err(self.violation(host, panic)),
+        }
+        self.judge_step(host)
+    }
+
+    fn violation(&self, host: Option<Host>, what: String) -> Violation {
+        Violation { at: self.net.now, host, what }
+    }
+
+    /// Whose node something happens to.
+    fn host_of(&self, what: &Happening) -> Option<Host> {
+        match *what {
+            Happening::Arrive(link, side) | Happening::Room(link, side) => self.net.link(link)?.host(side),
+            Happening::Dialled(link) => self.net.link(link)?.host(Side::Caller),
+            Happening::Turn(host, _)
+            | Happening::Tick(host, _)
+            | Happening::Synced(host, ..)
+            | Happening::Verified(host, _)
+            | Happening::Found(host, ..)
+            | Happening::Restart(host, _) => Some(host),
+            Happening::Trouble | Happening::Payment | Happening::Look => None,
+        }
+    }
+
+    fn handle(&mut self, what: Happening) -> Result<(), StoreError> {
+        match what {
+            Happening::Arrive(link, side) => {
+                if !self.net.arrive(link, side) {
+                    return Ok(());
+                }
+                self.at_end(link, side, Process::readable)
+            }
+            Happening::Room(link, side) => self.at_end(link, side, Process::writable),
+            Happening::Dialled(link) => self.dialled(link),
+            Happening::Turn(host, life) => self.in_life(host, life, Process::on_turn),
+            Happening::Tick(host, life) => self.in_life(host, life, Process::on_tick),
+            Happening::Synced(host, life, upto) => {
+                self.in_life(host, life, |process, net| process.on_synced(net, upto))
+            }
+            Happening::Verified(host, life) => self.in_life(host, life, Process::on_verified),
+            Happening::Found(host, life, search) => self.in_life(host, life, |process, net| {
+                if process.miner.is_searching(search) { process.on_found(net) } else { Ok(()) }
+            }),
+            Happening::Restart(host, life) => self.restart(host, life),
+            Happening::Trouble => {
+                self.trouble();
+                Ok(())
+            }
+            Happening::Payment => self.payment(),
+            Happening::Look => Ok(()),
+        }
+    }
+
+    /// Lends the network to a process, if it is still the one that was meant.
+    fn in_life(
+        &mut self,
+        host: Host,
+        life: u32,
+        act: impl FnOnce(&mut Process, &mut Net) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Self { machines, net, .. } = self;
+        machines[host].living(life).map_or(Ok(()), |process| act(process, net))
+    }
+
+    /// The same to whoever has this end of a link.
+    fn at_end(
+        &mut self,
+        link: LinkId,
+        side: Side,
+        act: impl FnOnce(&mut Process, &mut Net, PeerId) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Self { machines, net, .. } = self;
+        let Some(found) = net.link(link).filter(|link| link.dial.is_none()) else { return Ok(()) };
+        let (host, peer) = (found.host(side), found.peer(side));
+        // A number of an earlier life may belong to another link by now.
+        let process = host.and_then(|host| machines[host].process_mut()).filter(|process| process.has(peer, link));
+        process.map_or(Ok(()), |process| act(process, net, peer))
+    }
+
+    /// A dial comes to something, if there is somebody who lets us in.
+    fn dialled(&mut self, link: LinkId) -> Result<(), StoreError> {
+        let Self { machines, net, .. } = self;
+        let Some((hosts, Some(dial))) = net.link(link).map(|link| (link.hosts, link.dial.clone())) else {
+            return Ok(());
+        };
+        let [Some(from), to] = hosts else { return Ok(()) };
+        if machines[from].living(dial.life).is_none() {
+            net.forget(link);
+            return Ok(());
+        }
+        let address = {
+            let mut address = Net::address(from);
+            address.set_port(50_000);
+            address
+        };
+        let to = to.filter(|to| net.apart_until(from, *to).is_none());
+        let called = to.and_then(|to| machines[to].process_mut()).and_then(|called| called.admit(net, link, address));
+        let process = machines[from].living(dial.life).expect("it was there");
+        let Some(called) = called else {
+            net.forget(link);
+            return process.dial_failed(net, dial.target, Reason::Broken("nobody lets us in".into()));
+        };
+        let caller = process.attach(net, link, Side::Caller, Some(dial.target));
+        net.connect(link, [caller, called]);
+        process.open(net, caller);
+        Ok(())
+    }
+
+    // --- people ---
+
+    fn plan_payment(&mut self) {
+        if let Some(mean_us) = 3_600_000_000_u64.checked_div(self.story.payments_per_hour) {
+            let wait_us = self.chance.exponential(mean_us);
+            self.net.plan(wait_us, Happening::Payment);
+        }
+    }
+
+    fn payment(&mut self) -> Result<(), StoreError> {
+        if !self.is_calm {
+            self.plan_payment();
+        }
+        let host = self.chance.below(self.story.nodes);
+        self.pay_through(host).map(drop)
+    }
+
+    /// Somebody pays through this node; gives the payment's id.
+    fn pay_through(&mut self, host: Host) -> Result<Option<Hash>, StoreError> {
+        let Self { machines, net, crowd, params, tally, .. } = self;
+        let Some(process) = machines[host].process_mut() else { return Ok(None) };
+        let Some(payment) = crowd.pay(params, process.node()) else { return Ok(None) };
+        tally.figures.payments += 1;
+        let id = payment.id();
+        process.submit(net, payment)?;
+        Ok(Some(id))
+    }
+
+    // --- who looks on ---
+
+    fn judge_step(&mut self, host: Option<Host>) -> Result<(), Violation> {
+        let notes = std::mem::take(&mut self.net.notes);
+        for (host, note) in notes {
+            self.judge_note(host, note)?;
+        }
+        let Some(host) = host else { return Ok(()) };
+        let machine = &self.machines[host];
+        let Some(process) = machine.process() else { return Ok(()) };
+        let found = self.judge.after_step(host, machine.life, process.node());
+        match found {
+            Ok(None) => Ok(()),
+            Ok(Some(tip)) => {
+                if !machine.is_vicious {
+                    self.tally.tip(self.net.now, &tip.id);
+                }
+                self.learn_coinbase(host);
+                Ok(())
+            }
+            Err(_) if machine.is_vicious => Ok(()),
+            Err(what) => Err(self.violation(Some(host), what)),
+        }
+    }
+
+    /// The crowd hears of what the miner of a new tip earned.
+    fn learn_coinbase(&mut self, host: Host) {
+        let Some(process) = self.machines[host].process() else { return };
+        let tip = process.node().chain().tip();
+        if !self.tally.is_news(&tip.id) {
+            return;
+        }
+        let Ok(bytes) = process.node().reader().block(tip.record) else { return };
+        let Ok(block) = crate::primitives::codec::decode::<crate::blockchain::block::Block>(&bytes) else { return };
+        self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
+    }
+
+    fn judge_note(&mut self, host: Host, note: Note) -> Result<(), Violation> {
+        if let Note::Found { id } = note {
+            self.tally.found(self.net.now, id);
+        }
+        if self.machines[host].is_vicious {
+            return Ok(());
+        }
+        let judged = match note {
+            Note::Told(report) => {
+                self.count(&report);
+                match self.machines[host].process() {
+                    Some(process) => self.judge.on_report(host, process.node(), &report),
+                    None => Ok(()),
+                }
+            }
+            Note::HungUp { on, reason } => {
+                self.tally.figures.hang_ups += 1;
+                self.tally.figures.blamed += u64::from(reason.is_fault());
+                if self.machines[on].is_vicious { Ok(()) } else { Judge::on_hang_up(on, &reason) }
+            }
+            Note::Found { .. } => Ok(()),
+        };
+        judged.map_err(|what| self.violation(Some(host), what))
+    }
+
+    fn count(&mut self, report: &Report) {
+        let figures = &mut self.tally.figures;
+        match report {
+            Report::Tip { undone, .. } if *undone > 0 => {
+                figures.reorganisations += 1;
+                figures.deepest = figures.deepest.max(*undone);
+            }
+            Report::Confirmed { ids, .. } => figures.confirmed += ids.len() as u64,
+            _ => {}
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Violation> {
+        self.net.plan(LOOK_MS * 1_000, Happening::Look);
+        for (host, process) in self.running() {
+            Judge::look(process).map_err(|what| self.violation(Some(host), what))?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        let tips: BTreeSet<Hash> = self.running().map(|(_, process)| process.node().chain().tip().id).collect();
+        let height = self.running().map(|(_, process)| process.node().chain().tip().header.height).max();
+        let waiting = self.running().map(|(_, process)| process.node().pool().len()).max();
+        let (running, connections) = (self.running().count(), self.net.open_links().len());
+        self.tally.measure();
+        let figures = &mut self.tally.figures;
+        figures.virtual_ms = self.net.now.0 / 1_000;
+        (figures.tips, figures.running, figures.connections) = (tips.len(), running, connections);
+        (figures.height, figures.waiting) = (height.unwrap_or(0), waiting.unwrap_or(0));
+        (figures.bytes, figures.happenings) = (self.net.bytes_sent, self.net.trace.happenings());
+        figures.trace = format!("{:016x}", self.net.trace.hash());
+    }
+}
+
+/// How far a host is from the middle of the network.
+fn wire(story: &Story, chance: &mut Chance) -> Wire {
+    Wire {
+        latency_us: chance.between(100, 1_000 * story.latency_ms_max.max(1)),
+        jitter_us: chance.between(0, 200 * story.latency_ms_max),
+        bytes_per_s: chance.between(story.bytes_per_s_min, 100 * story.bytes_per_s_min),
+        loss_permille: story.faults.loss_permille,
+        shreds: story.faults.shreds,
+    }
+}

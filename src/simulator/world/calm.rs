@@ -1,0 +1,238 @@
+//! The second act: nothing goes wrong any more, and within a bounded time all must agree.
+//!
+//! First on work (two branches of equal work may stand side by side: first seen stays), then, after one more
+//! block, on one tip, on one ledger, and on a payment that was made meanwhile. Each ledger must be what the
+//! blocks come to, by a second opinion, and what a restart from the file gives. Then nothing is left to do,
+//! and next to nothing may be done.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::blockchain::disk::Disk;
+use crate::blockchain::memory_disk::MemoryDisk;
+use crate::blockchain::storage::CHECKPOINT;
+use crate::node::Node;
+use crate::primitives::hash::Hash;
+use crate::simulator::audit::audit;
+use crate::simulator::clock::Clock;
+use crate::simulator::judge::{Violation, list};
+use crate::simulator::machine::Crash;
+use crate::simulator::net::{Happening, Host, Net};
+use crate::simulator::process::Process;
+use crate::simulator::queue::At;
+use crate::simulator::tally::Figures;
+use crate::simulator::world::World;
+
+/// Everybody comes back and finds others; blocks are still found.
+const SETTLE_S: u64 = 240;
+/// The longest until all have the same work.
+const AGREE_S: u64 = 900;
+/// A payment is in every pool, and a block everybody's tip, by then.
+const SPREAD_S: u64 = 60;
+/// Two looks at whether all agree.
+const STEP_S: u64 = 5;
+/// What a connection may carry in a minute in which nothing happens: pings, both ways.
+const IDLE_LINK_BYTES: u64 = 1_024;
+/// What a node may send in it besides: to somebody whom it has just found.
+const IDLE_NODE_BYTES: u64 = 8_192;
+
+type Watch<'a> = &'a mut dyn FnMut(&Figures);
+
+impl World {
+    /// See the top of the file.
+    pub(super) fn calm_down(&mut self, watch: Watch) -> Result<(), Violation> {
+        self.end_trouble();
+        self.pass(SETTLE_S, watch)?;
+        // Blocks are still found: a branch that was too far ahead of the clocks is heard of with its next one.
+        self.await_all("all have the same work", AGREE_S, watch, |world| world.works().len() == 1)?;
+        self.machines.iter_mut().for_each(|machine| machine.set_rate(0));
+        self.await_all("all still have the same work", SPREAD_S, watch, |world| world.works().len() == 1)?;
+        let payment = self.last_payment()?;
+        if let Some(payment) = payment {
+            let has = |process: &Process| process.node().pool().contains(&payment);
+            let what = format!("payment {payment:.12} waits everywhere");
+            self.await_all(&what, SPREAD_S, watch, |world| world.running().all(|(_, process)| has(process)))?;
+        }
+        // Miners take better fees up once a second.
+        self.pass(STEP_S, watch)?;
+        self.last_block()?;
+        self.await_all("all have one tip", SPREAD_S, watch, |world| world.tips().len() == 1)?;
+        self.await_all("all rest", SPREAD_S, watch, |world| world.running().all(|(_, process)| process.rests()))?;
+        self.look_at_the_end(payment)?;
+        self.idle(watch)
+    }
+
+    fn end_trouble(&mut self) {
+        self.is_calm = true;
+        self.net.clear_up();
+        for host in 0..self.machines.len() {
+            let machine = &mut self.machines[host];
+            machine.heal_disk();
+            if machine.is_vicious {
+                machine.crash(&mut self.net, Crash::Killed);
+                continue;
+            }
+            let drift_ppm = machine.clock.drift_ppm;
+            machine.set_clock(Clock { ahead_ms: 0, drift_ppm });
+            if machine.process().is_none() {
+                let life = machine.life;
+                self.net.plan(1_000_000, Happening::Restart(host, life));
+            }
+        }
+    }
+
+    fn pass(&mut self, seconds: u64, watch: Watch) -> Result<(), Violation> {
+        self.run_until(self.net.now.after_ms(seconds * 1_000), watch)
+    }
+
+    /// Lets time pass until something holds, or too much has passed.
+    fn await_all(
+        &mut self,
+        what: &str,
+        limit_s: u64,
+        watch: Watch,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<(), Violation> {
+        let until: At = self.net.now.after_ms(limit_s * 1_000);
+        while !(self.running().count() == self.story.nodes && holds(self)) {
+            if self.net.now >= until {
+                let (running, tips) = (self.running().count(), self.tips());
+                let text = format!(
+                    "{limit_s} s after trouble ended it does not hold that {what}: {running} of {} nodes run, {} tips: {}",
+                    self.story.nodes,
+                    tips.len(),
+                    list(&tips)
+                );
+                return Err(self.violation(None, text));
+            }
+            self.pass(STEP_S, watch)?;
+        }
+        Ok(())
+    }
+
+    fn works(&self) -> BTreeSet<u128> {
+        self.running().map(|(_, process)| process.node().chain().tip().work).collect()
+    }
+
+    fn tips(&self) -> BTreeSet<Hash> {
+        self.running().map(|(_, process)| process.node().chain().tip().id).collect()
+    }
+
+    /// A payment of a coin that every ledger has; none if nobody owns such a coin.
+    fn last_payment(&mut self) -> Result<Option<Hash>, Violation> {
+        let host = self.chance.below(self.story.nodes);
+        let Self { machines, net, crowd, params, .. } = self;
+        let ledgers: Vec<_> = machines
+            .iter()
+            .filter(|machine| !machine.is_vicious)
+            .filter_map(|machine| machine.process())
+            .map(|process| process.node().chain().ledger())
+            .collect();
+        let height = machines[host].process().map_or(0, |process| process.node().chain().tip().header.height);
+        let payment = crowd.pay_safely(params, height + 1, |coin| ledgers.iter().all(|ledger| ledger.contains(coin)));
+        let (Some(payment), Some(process)) = (payment, machines[host].process_mut()) else { return Ok(None) };
+        let id = payment.id();
+        let submitted = process.submit(net, payment);
+        submitted.map_err(|error| self.violation(Some(host), error.to_string()))?;
+        Ok(Some(id))
+    }
+
+    /// Somebody finds one more block.
+    fn last_block(&mut self) -> Result<(), Violation> {
+        let mut hosts: Vec<Host> = (0..self.story.nodes).collect();
+        self.chance.shuffle(&mut hosts);
+        for host in hosts {
+            let before = self.tips();
+            let Self { machines, net, .. } = self;
+            let Some(process) = machines[host].process_mut() else { continue };
+            let found = process.on_found(net);
+            found.map_err(|error| self.violation(Some(host), error.to_string()))?;
+            self.judge_step(Some(host))?;
+            // An owner that is busy takes it in a moment.
+            self.run_until(self.net.now.after_ms(1_000), &mut |_| {})?;
+            if self.tips() != before {
+                return Ok(());
+            }
+        }
+        Err(self.violation(None, "nobody works on a block, although all agree".into()))
+    }
+
+    fn look_at_the_end(&self, payment: Option<Hash>) -> Result<(), Violation> {
+        let ledgers: BTreeSet<Hash> =
+            self.running().map(|(_, process)| process.node().chain().ledger().hash()).collect();
+        if ledgers.len() != 1 {
+            return Err(self.violation(None, format!("one tip and {} ledgers: {}", ledgers.len(), list(&ledgers))));
+        }
+        for (host, process) in self.running() {
+            let judged = look_at_node(process.node(), payment)
+                .and_then(|()| self.look_at_peers(process))
+                .and_then(|()| self.look_at_disk(host, process.node()));
+            judged.map_err(|what| self.violation(Some(host), what))?;
+        }
+        Ok(())
+    }
+
+    /// Somebody is there, and whom it chose itself unless all that ever answered it chose it.
+    fn look_at_peers(&self, process: &Process) -> Result<(), String> {
+        let (node, host) = (process.node(), process.host());
+        if node.peers().is_empty() && self.story.nodes > 1 {
+            return Err(format!("it has none of {} peers", self.story.nodes - 1));
+        }
+        let has = |other: Host| node.peers().iter().any(|(_, peer)| peer.address.ip() == Net::address(other).ip());
+        let mut proven = node.addresses().proven().filter_map(|address| self.net.host_at(address));
+        let left = proven.find(|&other| other != host && !self.machines[other].is_vicious && !has(other));
+        match left.filter(|_| node.peers().outbound() == 0) {
+            Some(other) => Err(format!("it has no peer of its own choice, although node {other} has answered it once")),
+            None => Ok(()),
+        }
+    }
+
+    /// A restart from the file gives the same, and a second one too, and so it does without a checkpoint.
+    fn look_at_disk(&self, host: Host, node: &Node) -> Result<(), String> {
+        let here = (node.chain().tip().id, node.chain().ledger().hash());
+        let disk = self.machines[host].disk_copy();
+        for (what, disk) in [("a restart", disk.kill()), ("a restart without a checkpoint", disk.kill())] {
+            if what.ends_with("checkpoint") {
+                disk.remove(CHECKPOINT).map_err(|error| error.to_string())?;
+            }
+            for _ in 0..2 {
+                let opened = self.reopened(host, &disk)?;
+                let there = (opened.chain().tip().id, opened.chain().ledger().hash());
+                if there != here {
+                    return Err(format!(
+                        "{what} gives tip {:.12} instead of {:.12}, or another ledger",
+                        there.0, here.0
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reopened(&self, host: Host, disk: &MemoryDisk) -> Result<Node, String> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let opened = Node::open(self.machines[host].config().clone(), &disk, &mut |_| {});
+        opened.map(|(node, _)| node).map_err(|error| format!("it does not start again: {error}"))
+    }
+
+    /// A minute in which nothing happens.
+    fn idle(&mut self, watch: Watch) -> Result<(), Violation> {
+        let (before, links) = (self.net.bytes_sent, self.net.open_links().len() as u64);
+        self.pass(60, watch)?;
+        let sent = self.net.bytes_sent - before;
+        let limit = links * IDLE_LINK_BYTES + self.story.nodes as u64 * IDLE_NODE_BYTES;
+        if sent > limit {
+            let text = format!("{sent} bytes in a minute in which nothing happened (limit {limit})");
+            return Err(self.violation(None, text));
+        }
+        Ok(())
+    }
+}
+
+fn look_at_node(node: &Node, payment: Option<Hash>) -> Result<(), String> {
+    audit(node.chain())?;
+    match payment.filter(|payment| node.pool().contains(payment)) {
+        Some(payment) => Err(format!("payment {payment:.12} still waits after a block that should hold it")),
+        None => Ok(()),
+    }
+}
