@@ -94,6 +94,11 @@ impl Faults {
         self.planned.push((calls, self.made(calls) + nth, fault));
     }
 
+    pub(super) fn heal(&mut self) {
+        self.planned.clear();
+        self.chance = None;
+    }
+
     pub(super) fn by_chance(&mut self, seed: u64, chances: Chances) {
         self.chance = Some((Rng::new(seed), chances));
     }

@@ -120,6 +120,11 @@ impl MemoryDisk {
         self.plan(Calls::Syncs, n, Fault::Io);
     }
 
+    /// From now on no call fails: what was planned or left to chance is taken back. What was lost stays lost.
+    pub fn heal(&self) {
+        self.0.lock().faults.heal();
+    }
+
     /// How many bytes files can still grow by before ENOSPC.
     pub fn set_free_bytes(&self, free_bytes: u64) {
         self.0.lock().faults.free_bytes = free_bytes;
