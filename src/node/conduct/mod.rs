@@ -1,20 +1,23 @@
 //! How a node behaves: what each event means, and what follows from it.
+//!
+//! Here are the events, time, and what is asked for after each of them; what blocks bring about, from the news
+//! of one to the ledger and the pool, stands in [`blocks`].
+
+mod blocks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::blockchain::block::CheckedBlock;
-use crate::blockchain::chain::{Chain, Passed, Refusal, Step};
+use crate::blockchain::chain::Chain;
 use crate::blockchain::condemned;
-use crate::blockchain::mempool::{self, Mempool, READMIT_BYTES, Saved};
-use crate::blockchain::reject::{Blame, Reject};
+use crate::blockchain::mempool::{self, Mempool, Saved};
 use crate::blockchain::storage::{Room, StoreError};
 use crate::node::NodeConfig;
 use crate::node::addresses::{self, AddressBook};
 use crate::node::dialer::Dialer;
 use crate::node::durability::Durability;
-use crate::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
-use crate::node::message::{Activation, HEADERS_MAX, Hello, Message, PeerAddress, shown};
+use crate::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
+use crate::node::message::{Activation, Hello, Message, PeerAddress, shown};
 use crate::node::peers::{self, Newcomer, Peer};
 use crate::node::reason::Reason;
 use crate::node::relay::Relay;
@@ -26,7 +29,6 @@ use crate::node::templates::Templates;
 use crate::node::transactions::Transactions;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
-use crate::primitives::hash::Hash;
 use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now};
 
@@ -34,8 +36,6 @@ use crate::primitives::time::{Mono, Now};
 const LONELY_MS: u64 = 60_000;
 /// Between two looks at whether small files have changed.
 const SAVE_MS: u64 = 10_000;
-/// Between two times that the header tree is pruned.
-const PRUNE_MS: u64 = 1_000;
 /// Between two looks at a disk that was too full.
 const ROOM_MS: u64 = 1_000;
 
@@ -111,7 +111,7 @@ impl Conduct {
 
     /// The last effects.
     pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &mut Mempool, out: &mut Vec<Effect>) {
-        chain.take_passed().iter().for_each(|passed| pool_follows(pool, passed));
+        chain.take_passed().iter().for_each(|passed| blocks::pool_follows(pool, passed));
         self.durability.close(chain, out);
         self.save(chain, out);
         let bytes = pool.to_file(chain.params(), self.transactions.saved(), now.wall);
@@ -208,29 +208,6 @@ impl Conduct {
         Ok(())
     }
 
-    /// A session has ended its connection over a block: if it was one that we had asked for, so that its
-    /// header is right in its place, its body breaks a rule for good (RULES 14).
-    fn judge_last_words(&mut self, turn: &mut Turn, reason: &Reason) {
-        let Reason::Rejected { id, reject } = reason else { return };
-        if reject.blame() == Blame::Block && turn.chain.headers().position(id).is_some() {
-            turn.chain.condemn(*id);
-            turn.tell(Report::Refused { id: *id, why: reject.to_string() });
-            self.sync.start_over();
-        }
-    }
-
-    fn on_blocks(&mut self, turn: &mut Turn, peer: PeerId, blocks: Vec<CheckedBlock>) -> Result<(), StoreError> {
-        if self.room != Room::Enough {
-            // They are asked for again when there is room on the disk.
-            self.sync.passed_over(peer, blocks.len());
-            return Ok(());
-        }
-        if let Some(early) = self.sync.on_blocks(turn, peer, blocks)? {
-            self.streams.remember_early(turn, early);
-        }
-        Ok(())
-    }
-
     /// Small files that have changed. A block that is condemned between two looks and forgotten in a crash
     /// is refused once more, and no harm done.
     fn save(&mut self, chain: &mut Chain, out: &mut Vec<Effect>) {
@@ -288,159 +265,7 @@ impl Conduct {
         turn.send(peer, Message::Peers(sample));
     }
 
-    fn on_new_block(&mut self, turn: &mut Turn, peer: PeerId, block: Announced) -> Result<(), StoreError> {
-        let header = block.header();
-        let (id, prev) = (header.id(), header.header().prev);
-        let is_first = turn.peers.get_mut(peer).is_some_and(|known| known.has(id));
-        if turn.chain.has_body(&id)? || self.room != Room::Enough {
-            return Ok(());
-        }
-        if let Some(&id) = [id, prev].iter().find(|id| turn.chain.is_condemned(id)) {
-            turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id } });
-            return Ok(());
-        }
-        let Some(parent) = turn.chain.position(&prev)? else {
-            // It is ahead of us, or on another branch: its headers will tell.
-            self.streams.follow(peer);
-            return Ok(());
-        };
-        let position = match parent.child(turn.chain.params(), &header, turn.now.wall) {
-            Ok(position) => position,
-            Err(reject) if reject.blame() == Blame::Nobody => {
-                self.streams.stopped(turn, peer, &header, &reject);
-                return Ok(());
-            }
-            Err(reject) => {
-                // Only what cost its maker work may take a place among the condemned.
-                if header.header().difficulty == parent.difficulty_due(turn.chain.params()) {
-                    turn.chain.condemn(id);
-                }
-                turn.tell(Report::Refused { id, why: reject.to_string() });
-                turn.hang_up(peer, Reason::Rejected { id, reject });
-                return Ok(());
-            }
-        };
-        if let Some(known) = turn.peers.get_mut(peer) {
-            known.work = known.work.max(position.work);
-            known.height = known.height.max(position.height);
-        }
-        match block {
-            Announced::Whole(block) if turn.chain.has_body(&prev)? => self.take_news(turn, peer, *block)?,
-            // Once for each peer: to look through the pool costs more than to repeat oneself.
-            Announced::Sketch(_, sketch)
-                if is_first && position.work > turn.chain.tip().work && turn.chain.has_body(&prev)? =>
-            {
-                if let Some(block) = self.sketches.on_sketch(turn, peer, (header, position), sketch) {
-                    self.take_news(turn, peer, block)?;
-                }
-            }
-            // Its body is fetched, with those of the headers below it.
-            _ if position.work > turn.chain.tip().work => {
-                if turn.chain.insert_header(header, position, false)
-                    && let Some(known) = turn.peers.get_mut(peer)
-                {
-                    known.vouch(id);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A new block, complete, whose header is right in its place.
-    fn take_news(&mut self, turn: &mut Turn, peer: PeerId, block: CheckedBlock) -> Result<(), StoreError> {
-        // Refused it can only be as one that we have, or as one too many of its height.
-        let first = turn.chain.store().records();
-        self.sketches.forget(&block.id());
-        turn.chain.accept(turn.now.wall, vec![block], false)?;
-        self.sync.brought(turn, peer, first);
-        Ok(())
-    }
-
-    fn on_mined(&mut self, turn: &mut Turn, block: CheckedBlock) -> Result<(), StoreError> {
-        let id = block.id();
-        let acceptance = turn.chain.accept(turn.now.wall, vec![block], false)?;
-        match acceptance.refused.first() {
-            None => {
-                if let Some(meta) = turn.chain.store().find_meta(&id)? {
-                    self.durability.on_mined(&meta);
-                }
-            }
-            // Somebody else's block came first.
-            Some((_, Refusal::Weak | Refusal::Known)) => {}
-            Some((_, refusal)) => {
-                turn.note(Level::Warn, format!("block {id:.12} of our own was refused: {refusal:?}"));
-            }
-        }
-        Ok(())
-    }
-
     // --- what follows from every event ---
-
-    /// The pool goes where the walk has gone.
-    fn follow(&mut self, turn: &mut Turn) {
-        let catching_up = self.sync.is_catching_up(turn.now.mono);
-        for passed in turn.chain.take_passed() {
-            if let Passed::Connected(block) = &passed
-                && !catching_up
-            {
-                tell_confirmed(turn, block);
-            }
-            self.transactions.on_passed(&passed);
-            pool_follows(turn.pool, &passed);
-        }
-    }
-
-    /// Goes on towards the heaviest branch, for one turn's bytes.
-    fn walk(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        match turn.chain.advance()? {
-            Step::Still => self.settle(turn),
-            Step::More => {}
-            Step::NewTip { undone } => {
-                self.durability.on_tip(*turn.chain.tip());
-                self.transactions.on_tip();
-                self.prune_due |= turn.chain.headers().has_outgrown(turn.chain.tip().work);
-                self.relay.on_tip(turn, undone, self.sync.is_catching_up(turn.now.mono));
-            }
-            Step::Failed { id, record, reject } => {
-                turn.tell(Report::Refused { id, why: reject.to_string() });
-                self.sync.start_over();
-                if let Some(peer) = self.sync.deliverer(record) {
-                    turn.hang_up(peer, Reason::Rejected { id, reject });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// While the chain rests: what undone blocks held returns to the pool; then come orphans whose parents have
-    /// come, and what was verified meanwhile. A piece of that in each turn.
-    fn settle(&mut self, turn: &mut Turn) {
-        if turn.pool.is_settled() {
-            self.transactions.adopt(turn);
-            self.transactions.judge_batch(turn);
-        } else {
-            let params = Arc::clone(turn.chain.params());
-            let returned = turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
-            self.transactions.on_returned(&returned);
-        }
-    }
-
-    /// Forgets header-only branches that nobody here has; when room is short, also those that only slow
-    /// peers have. It looks at the whole tree, so it is not done with every event.
-    fn prune_headers(&mut self, turn: &mut Turn) {
-        let room_is_short = turn.chain.headers().room() < HEADERS_MAX;
-        let is_due = self.prune_due || room_is_short;
-        if !is_due || turn.now.mono.since(self.pruned_at) < PRUNE_MS {
-            return;
-        }
-        (self.prune_due, self.pruned_at) = (false, turn.now.mono);
-        let is_out = |id: PeerId| room_is_short && self.sync.is_slow(turn.now.mono, id);
-        self.streams.give_up(is_out);
-        let trusted = turn.peers.iter().filter(|(id, _)| !is_out(*id));
-        let leaves: Vec<Hash> = trusted.flat_map(|(_, peer)| peer.leaves()).chain(self.streams.ends()).collect();
-        turn.chain.keep_headers(leaves.into_iter());
-    }
 
     /// Asks for whatever can be asked for now: of peers, of the disk, of the miner.
     fn pump(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
@@ -499,23 +324,6 @@ fn ask_who_came(turn: &mut Turn) {
     let unasked = turn.peers.iter().find(|(_, peer)| !peer.was_asked && peer.listen_port != 0 && patient(peer));
     if let Some(peer) = unasked.map(|(id, _)| id) {
         ask_for_addresses(turn, peer);
-    }
-}
-
-/// The pool takes a step of the walk.
-fn pool_follows(pool: &mut Mempool, passed: &Passed) {
-    match passed {
-        Passed::Connected(block) => pool.on_block_connected(block),
-        Passed::Undone(block) => pool.on_block_undone(block),
-    }
-}
-
-/// Tells people of transactions that waited here and are in a block now.
-fn tell_confirmed(turn: &mut Turn, block: &CheckedBlock) {
-    let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
-    let ids: Vec<Hash> = ids.copied().collect();
-    if !ids.is_empty() {
-        turn.tell(Report::Confirmed { height: block.header().height, ids });
     }
 }
 
