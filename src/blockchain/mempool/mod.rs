@@ -233,8 +233,8 @@ impl Mempool {
         self.enter(tx, arrived, ground)
     }
 
-    /// One orphan whose coin has appeared, who sent it, and its id, looked at again; `None` when there is none to look at, or when
-    /// what returns after a reorganisation goes first.
+    /// One orphan whose coin has appeared, who sent it, and its id, looked at again; `None` when there is none,
+    /// or when what returns after a reorganisation goes first.
     ///
     /// One in each call, whatever appeared: the caller takes its turns in between.
     pub fn next_orphan(&mut self, ground: &Ground) -> Option<(Source, Hash, Offer)> {

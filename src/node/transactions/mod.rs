@@ -171,19 +171,23 @@ impl Transactions {
                 put_off.insert(id);
                 continue;
             }
-            let matched = turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now));
-            if let Err(PoolReject::Missing { parent, .. }) = matched {
-                let is_asked = self.asks_for_parent(turn, peer, parent);
-                if is_asked && let Some(queued) = &mut queued {
-                    queued.insert(short(&parent));
+            let ground = turn.chain.ground(turn.now);
+            let offer = match turn.pool.match_inputs(&transaction, &ground) {
+                Ok(()) => Offer::Ready(transaction),
+                Err(PoolReject::Missing { parent, .. }) => {
+                    let is_asked = self.asks_for_parent(turn, peer, parent);
+                    if is_asked && let Some(queued) = &mut queued {
+                        queued.insert(short(&parent));
+                    }
+                    if is_asked || self.is_to_come(peer, &parent, &mut queued) {
+                        self.put_behind(parent, peer, id);
+                        put_off.insert(id);
+                        continue;
+                    }
+                    turn.pool.offer(Source(peer.0), transaction, &turn.chain.ground(turn.now))
                 }
-                if is_asked || self.is_to_come(peer, &parent, &mut queued) {
-                    self.put_behind(parent, peer, id);
-                    put_off.insert(id);
-                    continue;
-                }
-            }
-            let offer = turn.pool.offer(Source(peer.0), transaction, &turn.chain.ground(turn.now));
+                Err(reject) => Offer::Refused(reject),
+            };
             if !self.take_offer(turn, peer, id, offer, &mut ready) {
                 return put_off;
             }
