@@ -45,7 +45,7 @@ pub const ASKED_MAX: usize = 32;
 /// in its run, and with the session that may receive it: 3.7 MiB.
 const ASKED_BYTES: usize = 2 * headers::HEADERS_MAX * 3 * 32;
 
-/// Messages that wait for one peer: 40 × 256 KiB = 10 MiB. The largest, news of a block, is 31 KiB.
+/// Messages that wait for one peer: 40 × 256 KiB = 10 MiB. The largest, transactions that it asked for, has 192 KiB.
 pub const OUTBOX_BYTES: usize = 256 << 10;
 /// What a waiting message costs besides its bytes: its slot, its counter, the allocator.
 pub const OUTBOX_MESSAGE_BYTES: usize = 64;

@@ -14,7 +14,7 @@ use rayon::ThreadPool;
 
 use crate::blockchain::block::CheckedHeader;
 use crate::blockchain::params::Params;
-use crate::blockchain::transaction::Transaction;
+use crate::blockchain::transaction::{Outpoint, Transaction};
 use crate::primitives::hash::Hash;
 use crate::wallet::file::FileError;
 use crate::wallet::find::{self, MOVES_MAX, Moved, mark_of};
@@ -221,12 +221,28 @@ impl Walk<'_, '_> {
         let mut seen = Vec::new();
         for asked in unknown.chunks(TXS_MAX) {
             let transactions = self.link.transactions(asked)?;
-            seen.extend(scan::transactions(self.sync.keys, &transactions, self.sync.pool));
+            let found = scan::transactions(self.sync.keys, &transactions, self.sync.pool);
+            for (transaction, seen) in transactions.iter().zip(&found) {
+                self.check_signed(transaction, seen, ids)?;
+            }
+            seen.extend(found);
         }
         if seen.iter().any(|seen| !ids.contains(&seen.id)) {
             return Err(LinkError::Odd("another transaction than those that were asked for".into()).into());
         }
         Ok(seen)
+    }
+
+    /// What waits has no work behind it, so whoever says that it pays us, or spends what is ours, shows the
+    /// signatures. The others are nobody's business here.
+    fn check_signed(&self, transaction: &Transaction, seen: &Seen, ids: &BTreeSet<Hash>) -> Result<(), LinkError> {
+        let may_be_ours =
+            |outpoint: &Outpoint| self.state.coin(outpoint).is_some() || ids.contains(&outpoint.transaction);
+        let concerns_us = !seen.received.is_empty() || seen.inputs.iter().any(may_be_ours);
+        if concerns_us && !transaction.claims(self.sync.params.genesis_id()).all(|claim| claim.holds()) {
+            return Err(LinkError::Odd(format!("transaction {}, which nobody has signed", seen.id)));
+        }
+        Ok(())
     }
 
     /// Takes in what waits; gives what cannot wait together with payments of ours.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use spindle::blockchain::params::{COIN, Params};
 use spindle::blockchain::transaction::Transaction;
+use spindle::primitives::codec;
 use spindle::primitives::hash::Hash;
 use spindle::wallet::file::FileError;
 use spindle::wallet::find::{self, FindError};
@@ -197,6 +198,26 @@ fn lies_change_nothing() {
     let verdict = catch_up(&mut state, bob.keys.view(), &mut lying);
     assert!(matches!(verdict, Err(SyncError::Link(LinkError::Odd(_)))), "{verdict:?}");
     assert_eq!(state, bob.state);
+}
+
+/// Goal: what waits and is not signed is no money: neither for whoever it claims to pay, nor of whoever it claims to
+/// spend. Method: a payment with a bit of its signature changed, under the id that it has then.
+#[test]
+fn what_nobody_has_signed_does_not_count() {
+    let (world, mut alice, bob, mut node) = two_people_and(30);
+    alice.sync(&mut node);
+    let before = alice.state.clone();
+    let paid = alice.try_pay(&world, &bob.address, COIN, "", 1_000).expect("there is enough");
+    let mut bytes = codec::encode(&paid);
+    *bytes.last_mut().expect("a signature") ^= 1;
+    let forged: Transaction = codec::decode(&bytes).expect("any bytes are a signature");
+    node.pool.insert(forged.id(), forged);
+    for (state, keys) in [(bob.state.clone(), &bob.keys), (before, &alice.keys)] {
+        let mut after = state.clone();
+        let verdict = catch_up(&mut after, keys.view(), &mut node);
+        assert!(matches!(verdict, Err(SyncError::Link(LinkError::Odd(_)))), "{verdict:?}");
+        assert_eq!(after, state);
+    }
 }
 
 /// Goal: a first scan that is broken off goes on where it was last saved. Method: 12,000 blocks, of which the

@@ -1,8 +1,9 @@
 //! `spindle chain generate`: a valid chain, fast; for tests, benches and classes.
 //!
-//! Blocks hold only their coinbase; with `--txs` the last ones are full of transfers ([`transfers`]). Their times lie a block time apart and end a block time ago; where a chain is there already and
-//! time is short, they follow its tip in steps of a millisecond. They go through the same door as a peer's
-//! blocks, [`Chain::accept`], a batch at a time.
+//! Blocks hold only their coinbase; with `--txs` the last ones are full of transfers ([`transfers`]). Their times
+//! lie a block time apart and end a block time ago; where a chain is there already and time is short, they
+//! follow its tip in steps of a millisecond. They go through the same door as a peer's blocks,
+//! [`Chain::accept`], a batch at a time.
 //!
 //! [`transfers`]: crate::cli::chain::transfers
 
