@@ -12,7 +12,9 @@ use spindle::blockchain::os::DataDir;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::StoreError;
 use spindle::node::event::Target;
+use spindle::node::orders::{Answer, Order};
 use spindle::primitives::keys::Key;
+use spindle::runtime::handle::{HandleError, View};
 use spindle::runtime::{Config, Daemon, DaemonError, Opened, bind};
 use tempfile::TempDir;
 
@@ -45,9 +47,11 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn generate(daemon: &Daemon, count: u32) {
-    let height = daemon.tip().header.height + u64::from(count);
-    assert!(daemon.generate(count));
-    wait_until("mined", || daemon.tip().header.height == height);
+    let order = Order::Generate { count, payout: None };
+    match daemon.handle().order(order, PATIENCE).expect("it runs") {
+        Answer::Blocks(Ok(blocks)) => assert_eq!(blocks.last(), Some(&daemon.tip().id)),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Goal: three nodes in a line; a block mined at one end reaches the other, what was there before they
@@ -66,7 +70,8 @@ fn blocks_travel_along_a_line() {
     wait_until("relayed back", || first.tip().id == third.tip().id);
     let tip = third.tip();
     assert_eq!(tip.header.height, 36);
-    assert_eq!(second.status().expect("it runs").peers, 2);
+    let peers = |view: &View<'_>| view.node.peers().len();
+    assert_eq!(second.handle().look(peers).expect("it runs"), 2);
     for daemon in [first, second, third] {
         daemon.stop().expect("nothing failed");
     }
@@ -164,7 +169,8 @@ fn a_failing_disk_ends_the_node() {
     generate(&daemon, 2);
     wait_until("durable", || daemon.reader().durable_bytes() == daemon.tip().end());
     disk.fail_sync(1);
-    assert!(daemon.generate(1));
+    let order = Order::Generate { count: 1, payout: None };
+    assert_eq!(daemon.handle().order(order, PATIENCE), Err(HandleError::Stopping));
     let reader = daemon.reader().clone();
     let durable_bytes = reader.durable_bytes();
     let error = daemon.wait().expect_err("the disk has failed");

@@ -11,9 +11,9 @@ const FLOORS: [(&str, u32); 9] = [
     ("network", 3),
     ("wallet", 3),
     ("runtime", 4),
-    ("rpc", 4),
     ("simulator", 4),
-    ("cli", 5),
+    ("rpc", 5),
+    ("cli", 6),
 ];
 
 /// What the wallet may not see although it lies below: keys and rules are all it needs.

@@ -11,6 +11,7 @@ use spindle::blockchain::params::Params;
 use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::Transaction;
 use spindle::node::event::{Effect, Event};
+use spindle::node::orders::{Order, Ticket};
 use spindle::primitives::hash::Hash;
 
 /// A node that mines, on a chain of 40 blocks, and coins to pay with.
@@ -80,6 +81,10 @@ fn a_better_template_comes_once_a_second_at_most() {
     assert_eq!(ids(&template).len(), 30);
 }
 
+fn wish() -> Event {
+    Event::Order { ticket: Ticket(1), order: Order::Generate { count: 1, payout: None } }
+}
+
 /// Goal: whoever waits for a block gets the best one that there is at that moment. Method: a payment, and at once the
 /// wish for a block; then the wish again, without news.
 #[test]
@@ -90,13 +95,13 @@ fn a_wish_for_a_block_renews_the_template_at_once() {
     world.submit(0, &payments[0]);
     world.submit(0, &payments[1]);
     world.effects(0);
-    world.step(0, Event::Generate { count: 1 });
+    world.step(0, wish());
     let effects = world.effects(0);
     let place = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted);
     let mine = place(|effect| matches!(effect, Effect::Mine { template: Some(template) } if ids(template).len() == 2));
     let generate = place(|effect| matches!(effect, Effect::Generate { count: 1 }));
     assert!(mine.is_some() && mine < generate, "first the template, then the wish: {mine:?}, {generate:?}");
-    world.step(0, Event::Generate { count: 1 });
+    world.step(0, wish());
     assert_eq!(given(&mut world).len(), 0, "it is the same one");
 }
 

@@ -8,7 +8,7 @@ use crate::primitives::keys::Key;
 use crate::primitives::stealth::{Address, TxSecret};
 
 /// Whom the coinbase pays.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Payout {
     /// This key itself: every block shows that it is the same miner's.
     Key(Key),

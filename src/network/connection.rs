@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     stream: TcpStream,
     ending: Mutex<Option<(Reason, Instant)>>,
     is_ending: AtomicBool,
+    read_bytes: AtomicU64,
+    written_bytes: AtomicU64,
 }
 
 impl Connection {
@@ -34,7 +36,15 @@ impl Connection {
         // Messages are written whole, so waiting for more would only delay them.
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_SLICE))?;
-        Ok(Self { peer, address, stream, ending: Mutex::new(None), is_ending: AtomicBool::new(false) })
+        Ok(Self {
+            peer,
+            address,
+            stream,
+            ending: Mutex::new(None),
+            is_ending: AtomicBool::new(false),
+            read_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+        })
     }
 
     /// Ends the connection: the first reason counts. The reader wakes; the writer says goodbye.
@@ -55,6 +65,11 @@ impl Connection {
         self.ending.lock().as_ref().map_or(Reason::Closed, |(reason, _)| reason.clone())
     }
 
+    /// Bytes that came, and bytes that went.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.read_bytes.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed))
+    }
+
     /// Nothing goes either way any more; wakes a write that is stuck.
     pub(crate) fn shut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -72,7 +87,10 @@ impl Connection {
         match (&self.stream).read(buffer) {
             _ if self.is_ending() => Err(self.reason()),
             Ok(0) => Err(Reason::Closed),
-            Ok(count) => Ok(Some(count)),
+            Ok(count) => {
+                self.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                Ok(Some(count))
+            }
             Err(error) if is_pause(&error) => Ok(None),
             Err(error) => Err(broken(&error)),
         }
@@ -92,7 +110,10 @@ impl Connection {
         while !bytes.is_empty() {
             match (&self.stream).write(bytes) {
                 Ok(0) => return Err(Reason::Closed),
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => {
+                    self.written_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    bytes = &bytes[count..];
+                }
                 Err(error) if is_pause(&error) => {}
                 Err(error) => return Err(broken(&error)),
             }

@@ -36,6 +36,11 @@ pub(crate) fn outbox() -> (Outbox, Outgoing) {
 }
 
 impl Outbox {
+    /// What waits, in bytes.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Acquire)
+    }
+
     /// Queues a frame, or says that it does not fit. Never waits.
     pub(crate) fn push(&self, frame: Frame) -> Result<(), Reason> {
         let cost_bytes = frame.len() + OUTBOX_MESSAGE_BYTES;

@@ -105,6 +105,22 @@ pub struct Link {
     _place: Place,
 }
 
+/// What goes over a connection, and what waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that came.
+    pub read_bytes: u64,
+    /// Bytes that went.
+    pub written_bytes: u64,
+    /// Bytes that wait for its writer, of [`OUTBOX_BYTES`](crate::network::limits::OUTBOX_BYTES).
+    pub outbox_bytes: usize,
+    /// Events that it may still have in the owner's hands, of [`CREDITS`](crate::network::limits::CREDITS).
+    pub credits: usize,
+    /// Questions of ours that its session has not seen yet, of
+    /// [`ASKED_MAX`](crate::network::limits::ASKED_MAX).
+    pub asked: usize,
+}
+
 #[derive(Debug)]
 struct Open {
     outbox: Outbox,
@@ -360,6 +376,20 @@ impl P2PNode {
     /// Sends connections from this address away until then; `None`: no longer.
     pub fn refuse(&mut self, ip: IpAddr, until: Option<Wall>) {
         self.hub.registry.refuse(ip, until, self.hub.clock.now().wall);
+    }
+
+    /// What goes over a connection and waits for it; `None` once it is gone.
+    pub fn traffic(&self, peer: PeerId) -> Option<Traffic> {
+        let link = self.links.get(&peer)?;
+        let (read_bytes, written_bytes) = link.connection.bytes();
+        let open = link.open.as_ref();
+        Some(Traffic {
+            read_bytes,
+            written_bytes,
+            outbox_bytes: open.map_or(0, |open| open.outbox.queued_bytes()),
+            credits: open.map_or(0, |open| open.credit.len()),
+            asked: open.map_or(0, |open| open.asked.len()),
+        })
     }
 
     /// Ends everything: every socket, every channel. Waits for nothing; joining is for

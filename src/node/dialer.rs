@@ -29,6 +29,8 @@ const OURSELVES_MS: u64 = 600_000;
 const OURSELVES_MAX: usize = 64;
 /// Those who were named have so long to show that they are ahead of us.
 const LOOK_MS: u64 = 10_000;
+/// Targets that are named at a time, unless the configuration names more.
+const NAMED_MAX: usize = 64;
 /// Dials under way at a time.
 const DIALS_MAX: usize = 4;
 
@@ -159,6 +161,39 @@ impl Dialer {
         let level = if named.told || (nobody && !named.wanted) { Level::Debug } else { Level::Info };
         named.told = true;
         out.push(Effect::Tell(Report::DialFailed { target: target.clone(), reason: reason.clone(), level }));
+    }
+
+    /// Somebody is to be dialled now, and again when a connection to it is lost; an error says why not.
+    pub fn want(&mut self, now: Mono, target: Target, peers: &Peers) -> Result<(), String> {
+        if matches!(target, Target::Address(address) if is_us(address, self.our_port)) {
+            return Err(format!("{target} is this very node"));
+        }
+        if peers.iter().any(|(_, peer)| peer.target.as_ref() == Some(&target)) {
+            return Err(format!("{target} is connected already"));
+        }
+        // Places are what memory was planned for, so an order gets no more of them than chance does.
+        if peers.outbound() + self.dialing.len() >= self.outbound_max {
+            let most = self.outbound_max;
+            return Err(format!("all {most} places for connections of ours are taken; disconnect somebody first"));
+        }
+        self.ourselves.remove(&target);
+        self.next_round = now;
+        if let Some(named) = self.named.iter_mut().find(|named| named.target == target) {
+            (named.next, named.told) = (now, false);
+            return Ok(());
+        }
+        if self.named.len() >= NAMED_MAX {
+            return Err(format!("{NAMED_MAX} peers are named already; disconnect one first"));
+        }
+        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, next: now, nonce: None, told: false };
+        // Those that were asked for come before the network's seeds.
+        self.named.insert(0, named);
+        Ok(())
+    }
+
+    /// A target is no longer named, whoever named it.
+    pub fn forget(&mut self, target: Option<&Target>) {
+        self.named.retain(|named| Some(&named.target) != target);
     }
 
     /// A connection that a dial had led to is gone: it is dialled again after a pause.

@@ -106,7 +106,8 @@ impl Durability {
     }
 
     /// The file is durable up to here: now people may be told.
-    pub fn on_durable(&mut self, chain: &mut Chain, upto: u64, out: &mut Vec<Effect>) {
+    /// Gives our own blocks for which that is true now.
+    pub fn on_durable(&mut self, chain: &mut Chain, upto: u64, out: &mut Vec<Effect>) -> Vec<BlockMeta> {
         self.in_flight = false;
         chain.store_mut().set_durable(upto);
         let mut newest = None;
@@ -114,7 +115,9 @@ impl Durability {
             // What has been left again meanwhile is no news.
             newest = Some(tip).filter(|tip| chain.reader().is_active(tip)).or(newest);
         }
+        let mut mined = Vec::new();
         while let Some(meta) = self.mined.pop_front_if(|meta| meta.end() <= upto) {
+            mined.push(meta);
             let (height, hash) = (meta.header.height, meta.id);
             out.push(Effect::Tell(if chain.reader().is_active(&meta) {
                 Report::Mined { height, hash }
@@ -126,6 +129,7 @@ impl Durability {
         if let Some(tip) = newest {
             out.push(Effect::Tell(Report::Durable { height: tip.header.height, hash: tip.id }));
         }
+        mined
     }
 
     /// A checkpoint is on the disk, or was not worth it.

@@ -10,6 +10,7 @@ use crate::blockchain::ledger::Ledger;
 use crate::blockchain::reject::Reject;
 use crate::blockchain::template::Template;
 use crate::node::message::{Hello, Message, NewBlock, PeerAddress};
+use crate::node::orders::{Answer, Order, Ticket};
 use crate::node::reason::Reason;
 use crate::node::report::Report;
 use crate::primitives::hash::Hash;
@@ -210,10 +211,12 @@ pub enum Event {
         /// Where nodes are said to listen.
         addresses: Vec<PeerAddress>,
     },
-    /// Somebody wants so many blocks at once.
-    Generate {
-        /// How many.
-        count: u32,
+    /// Somebody who may give orders wants something; an [`Effect::Answer`] follows.
+    Order {
+        /// Under which it is answered.
+        ticket: Ticket,
+        /// What.
+        order: Order,
     },
     /// A miner of ours found a block.
     Mined {
@@ -259,7 +262,7 @@ impl Event {
             | Self::Closed { .. }
             | Self::DialFailed { .. }
             | Self::Verified { .. }
-            | Self::Generate { .. }
+            | Self::Order { .. }
             | Self::Mined { .. }
             | Self::Durable { .. }
             | Self::Checkpointed { .. } => None,
@@ -385,10 +388,22 @@ pub enum Effect {
         /// A block that lacks only time and nonce.
         template: Option<Arc<Template>>,
     },
+    /// So many threads shall mine at all times.
+    Miners {
+        /// 0: only what is asked for.
+        threads: usize,
+    },
     /// So many blocks are wanted at once, on the template given last.
     Generate {
         /// How many.
         count: u32,
+    },
+    /// What became of an order.
+    Answer {
+        /// Whose.
+        ticket: Ticket,
+        /// What.
+        answer: Answer,
     },
     /// Something that a person may want to know.
     Tell(Report),

@@ -7,8 +7,8 @@
 //! [`session`] is one connection without its socket and [`serve`] answers reads; both run on the
 //! peer's own threads. What they let through arrives here: [`peers`] knows who is connected,
 //! [`streams`] and [`sync`] catch up, [`relay`] and [`sketches`] spread new blocks, [`transactions`] what
-//! waits for one, [`templates`] are for our miners, [`addresses`] and [`dialer`] find others,
-//! [`durability`] says what may be promised. `conduct` puts them together: what each event means, and what
+//! waits for one, [`templates`] are for our miners, [`orders`] come from people, [`addresses`] and [`dialer`] find others,
+//! [`durability`] says what may be promised, [`summary`] how it all is. `conduct` puts them together: what each event means, and what
 //! follows. Each part owns its fields; a [`turn::Turn`] lends them the rest.
 
 pub mod message;
@@ -24,6 +24,8 @@ pub mod reason;
 pub mod report;
 
 pub mod event;
+
+pub mod orders;
 
 pub mod turn;
 
@@ -47,6 +49,8 @@ pub mod templates;
 
 pub mod durability;
 
+pub mod summary;
+
 mod conduct;
 
 use std::sync::Arc;
@@ -58,7 +62,7 @@ use crate::blockchain::disk::{self, Disk};
 use crate::blockchain::mempool::{self, Mempool, Saved};
 use crate::blockchain::params::Params;
 use crate::blockchain::payout::Payout;
-use crate::blockchain::storage::{ReadHandle, StoreError, Syncer};
+use crate::blockchain::storage::{ReadHandle, Room, StoreError, Syncer};
 use crate::node::addresses::AddressBook;
 use crate::node::durability::Durability;
 use crate::node::event::{Effect, Event, Target};
@@ -66,7 +70,7 @@ use crate::node::message::{Activation, Hello, PROTOCOL_GREATEST, PROTOCOL_LEAST}
 use crate::node::peers::Peers;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
-use crate::primitives::time::Now;
+use crate::primitives::time::{Mono, Now};
 
 /// What a node is told before it starts.
 #[derive(Clone, Debug)]
@@ -168,6 +172,21 @@ impl Node {
     /// Where others are said to listen, to look at.
     pub fn addresses(&self) -> &AddressBook {
         self.conduct.book()
+    }
+
+    /// Whether miners have something to work on.
+    pub fn is_mining(&self) -> bool {
+        self.conduct.is_mining()
+    }
+
+    /// Whether there are blocks to catch up with.
+    pub fn is_catching_up(&self, now: Mono) -> bool {
+        self.conduct.is_catching_up(now)
+    }
+
+    /// Whether the disk has room for blocks, as of the last turn.
+    pub fn room(&self) -> Room {
+        self.conduct.room()
     }
 
     /// Whether the last turn was cut short: [`Event::Continue`] goes on with it.

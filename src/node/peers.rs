@@ -138,7 +138,16 @@ pub struct Newcomer<'a> {
 #[derive(Debug, Default)]
 pub struct Peers {
     peers: BTreeMap<PeerId, Peer>,
-    bans: BTreeMap<IpAddr, Wall>,
+    bans: BTreeMap<IpAddr, Ban>,
+}
+
+/// An address that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// Until when.
+    pub until: Wall,
+    /// Why, in words.
+    pub why: String,
 }
 
 impl Peers {
@@ -251,26 +260,40 @@ impl Peers {
 
     /// Refuses an address after a fault, unless it is on this machine: what runs here is the
     /// operator's own. Gives until when.
-    pub fn ban(&mut self, now: Wall, ip: IpAddr) -> Option<Wall> {
-        let ip = whole(ip);
+    pub fn ban(&mut self, now: Wall, ip: IpAddr, why: String) -> Option<Wall> {
         let ms = match scope(ip) {
             Scope::Loopback => return None,
             Scope::Private => BAN_PRIVATE_MS,
             Scope::Public => BAN_MS,
         };
         let until = Wall(now.0.saturating_add(ms));
+        self.ban_until(ip, until, why);
+        Some(until)
+    }
+
+    /// Refuses an address until then. Of too many the one that ends soonest is forgotten.
+    pub fn ban_until(&mut self, ip: IpAddr, until: Wall, why: String) {
         if self.bans.len() >= BANS_MAX
-            && let Some((&soonest, _)) = self.bans.iter().min_by_key(|(_, until)| **until)
+            && let Some((&soonest, _)) = self.bans.iter().min_by_key(|(_, ban)| ban.until)
         {
             self.bans.remove(&soonest);
         }
-        self.bans.insert(ip, until);
-        Some(until)
+        self.bans.insert(whole(ip), Ban { until, why });
+    }
+
+    /// Refuses an address no longer; false if it was not refused.
+    pub fn unban(&mut self, ip: IpAddr) -> bool {
+        self.bans.remove(&whole(ip)).is_some()
+    }
+
+    /// Whom nobody lets in here, and why.
+    pub fn bans(&self) -> impl ExactSizeIterator<Item = (IpAddr, &Ban)> {
+        self.bans.iter().map(|(&ip, ban)| (ip, ban))
     }
 
     /// Lifts bans that are over; gives their addresses.
     pub fn lift_bans(&mut self, now: Wall) -> Vec<IpAddr> {
-        let over: Vec<IpAddr> = self.bans.iter().filter(|(_, until)| now >= **until).map(|(&ip, _)| ip).collect();
+        let over: Vec<IpAddr> = self.bans.iter().filter(|(_, ban)| now >= ban.until).map(|(&ip, _)| ip).collect();
         for ip in &over {
             self.bans.remove(ip);
         }

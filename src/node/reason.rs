@@ -199,6 +199,9 @@ pub enum Reason {
         /// The deadline.
         limit_ms: u64,
     },
+    /// Whoever runs this node wants it so.
+    #[error("this node's operator ended it")]
+    Ordered,
     /// We are going down.
     #[error("this node is stopping")]
     Stopping,

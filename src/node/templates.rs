@@ -19,6 +19,8 @@ const RENEW_MS: u64 = 1_000;
 struct Given {
     /// The block that it builds on.
     tip: Hash,
+    /// Whom it pays.
+    payout: Payout,
     /// What the pool was like.
     mark: PackMark,
     looked_at: Mono,
@@ -39,6 +41,11 @@ impl Templates {
         self.is_urgent = true;
     }
 
+    /// Whether miners have something to work on.
+    pub fn is_mining(&self) -> bool {
+        self.given.is_some()
+    }
+
     /// Gives miners something new to work on when the tip has changed or more can be earned on it, or
     /// lets them rest. `payout`: whom to pay, if now is a time to mine.
     pub fn pump(&mut self, turn: &mut Turn, payout: Option<&Payout>) {
@@ -53,7 +60,7 @@ impl Templates {
         let (tip, now) = (turn.chain.tip().id, turn.now.mono);
         match &mut self.given {
             None => turn.tell(Report::Mining { begins: true }),
-            Some(given) if given.tip != tip => {}
+            Some(given) if given.tip != tip || given.payout != *payout => {}
             Some(given) => {
                 if !is_urgent && now.since(given.looked_at) < RENEW_MS {
                     return;
@@ -66,7 +73,7 @@ impl Templates {
         }
         let pack = turn.pool.pack();
         let template = Template::new(turn.chain.params(), turn.chain.tip_position(), payout, &pack.transfers);
-        self.given = Some(Given { tip, mark: pack.mark, looked_at: now });
+        self.given = Some(Given { tip, payout: payout.clone(), mark: pack.mark, looked_at: now });
         turn.out.push(Effect::Mine { template: Some(Arc::new(template)) });
     }
 }

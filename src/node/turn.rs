@@ -1,13 +1,15 @@
 //! One turn of the core: what every part of it may use while an event is handled.
 
+use std::net::IpAddr;
+
 use crate::blockchain::chain::Chain;
 use crate::blockchain::mempool::Mempool;
 use crate::node::event::{Asked, Effect, PeerId};
 use crate::node::message::Message;
-use crate::node::peers::{Peer, Peers};
+use crate::node::peers::{Peer, Peers, Scope, scope, whole};
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
-use crate::primitives::time::Now;
+use crate::primitives::time::{Now, Wall};
 
 /// What a turn works on, and the effects that it collects.
 #[derive(Debug)]
@@ -53,11 +55,38 @@ impl Turn<'_> {
         self.gone(peer, reason);
     }
 
+    /// Lets nobody in from an address until then, and ends what there is; an error says why not.
+    pub fn ban(&mut self, ip: IpAddr, until: Wall) -> Result<(), String> {
+        if scope(ip) == Scope::Loopback {
+            return Err(format!("{ip} is this machine, which is never banned"));
+        }
+        if until <= self.now.wall {
+            return Err("a ban that is over already bans nobody".into());
+        }
+        self.peers.ban_until(ip, until, "this node's operator wants it so".into());
+        self.out.push(Effect::Refuse { ip: whole(ip), until: Some(until) });
+        let there: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| whole(peer.address.ip()) == whole(ip)).map(|(id, _)| id).collect();
+        for peer in there {
+            self.hang_up(peer, Reason::Ordered);
+        }
+        Ok(())
+    }
+
+    /// Lets an address in again; an error if it was not banned.
+    pub fn unban(&mut self, ip: IpAddr) -> Result<(), String> {
+        if !self.peers.unban(ip) {
+            return Err(format!("{ip} is not banned; `spindle bans` lists who is"));
+        }
+        self.out.push(Effect::Refuse { ip: whole(ip), until: None });
+        Ok(())
+    }
+
     /// A connection has ended: by us, by them, or by itself.
     pub fn gone(&mut self, peer: PeerId, reason: Reason) {
         let Some(gone) = self.peers.remove(peer) else { return };
         if reason.is_fault()
-            && let Some(until) = self.peers.ban(self.now.wall, gone.address.ip())
+            && let Some(until) = self.peers.ban(self.now.wall, gone.address.ip(), reason.to_string())
         {
             self.out.push(Effect::Refuse { ip: gone.address.ip(), until: Some(until) });
         }

@@ -1,8 +1,5 @@
-//! What the owner is told by everything that is not a peer; it comes before what peers say.
+//! What the owner is told by its own threads; it comes before what peers say.
 
-use crossbeam_channel::Sender;
-
-use crate::blockchain::storage::BlockMeta;
 use crate::node::event::Event;
 
 /// Messages that wait for the owner: it takes them first, so this is for the length of one turn.
@@ -15,29 +12,8 @@ pub(crate) const CONTROL_MAX: usize = 64;
 pub enum Control {
     /// End.
     Stop,
-    /// The disk or the verify thread is done with something, a miner has found a block, somebody wants one.
+    /// The disk or the verify thread is done with something, or a miner has found a block.
     Event(Event),
     /// The disk thread has failed, which is the end; it keeps the reason.
     DiskFailed,
-    /// A question.
-    Ask(Ask),
-}
-
-/// Questions that only the owner can answer; each carries where the answer goes (bounded to one, so
-/// that the owner never waits).
-#[derive(Debug)]
-pub enum Ask {
-    /// How the node is.
-    Status(Sender<Status>),
-}
-
-/// How a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The tip of the chain.
-    pub tip: BlockMeta,
-    /// Peers that have shaken hands.
-    pub peers: usize,
-    /// Whether a longer walk to another tip is under way.
-    pub is_busy: bool,
 }

@@ -33,20 +33,25 @@ const STAMP_MS: u64 = 1_000;
 /// A found block that brings no new template is looked for again after this: it was refused.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Threads that there can be: more than any small machine has.
+pub(crate) const MINING_THREADS_MAX: usize = 256;
+/// The rate is what was searched in about this time.
+const RATE: Duration = Duration::from_secs(5);
+
 /// How to mine.
 #[derive(Clone, Debug)]
 pub(crate) struct MinerConfig {
     pub(crate) params: Arc<Params>,
-    /// At least one.
+    /// Threads that mine at all times; 0: only what `generate` asks for.
     pub(crate) threads: usize,
-    /// Whether to mine at all times, or only what `generate` asks for.
-    pub(crate) always: bool,
     pub(crate) clock: Clock,
 }
 
 #[derive(Debug, Default)]
 struct Desk {
     template: Option<Arc<Template>>,
+    /// So many threads mine at all times.
+    always: usize,
     /// Blocks that are to be found at once.
     owed: u32,
     /// When a block for this template was found.
@@ -60,6 +65,9 @@ struct Shared {
     changed: Condvar,
     /// Raised with everything that makes a search stale.
     epoch: AtomicU64,
+    /// Tried by all threads together.
+    hashes: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Shared {
@@ -74,17 +82,71 @@ impl Shared {
 
 /// The owner's side.
 #[derive(Debug)]
-pub(crate) struct MinerDesk(Arc<Shared>);
+pub(crate) struct MinerDesk {
+    shared: Arc<Shared>,
+    config: MinerConfig,
+    control: Sender<Control>,
+    rate: Rate,
+}
 
 impl MinerDesk {
+    /// So many threads at all times; those that are not there yet are started.
+    pub(crate) fn mine(&self, threads: usize) -> io::Result<()> {
+        let threads = threads.min(MINING_THREADS_MAX);
+        self.shared.change(|desk| desk.always = threads);
+        self.start(threads)
+    }
+
+    fn start(&self, wanted: usize) -> io::Result<()> {
+        let mut threads = self.shared.threads.lock();
+        for n in threads.len()..wanted {
+            let (config, shared, control) = (self.config.clone(), Arc::clone(&self.shared), self.control.clone());
+            let search = Search { number: n, config, shared, control };
+            threads.push(spawn(format!("mine-{n}"), STACK_SMALL_BYTES, move || search.run())?);
+        }
+        Ok(())
+    }
+
+    /// Threads that mine at all times.
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.desk.lock().always
+    }
+
+    /// Hashes tried so far, and about how many in a second of late.
+    pub(crate) fn hashes(&mut self) -> (u64, u64) {
+        let total = self.shared.hashes.load(Ordering::Relaxed);
+        (total, self.rate.at(Instant::now(), total))
+    }
+
     /// Something new to mine on; `None` for a pause. Its time is the least that is allowed.
     pub(crate) fn publish(&self, template: Option<Arc<Template>>) {
-        self.0.change(|desk| (desk.template, desk.found) = (template, None));
+        self.shared.change(|desk| (desk.template, desk.found) = (template, None));
     }
 
     /// So many blocks at once, whatever the pace.
-    pub(crate) fn generate(&self, count: u32) {
-        self.0.change(|desk| desk.owed = desk.owed.saturating_add(count));
+    pub(crate) fn generate(&self, count: u32) -> io::Result<()> {
+        self.shared.change(|desk| desk.owed = desk.owed.saturating_add(count));
+        self.start(1)
+    }
+}
+
+/// How fast a count grows.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    count: u64,
+    per_s: u64,
+}
+
+impl Rate {
+    fn at(&mut self, now: Instant, count: u64) -> u64 {
+        let passed = now - self.since;
+        if passed >= RATE {
+            let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+            self.per_s = (count - self.count).saturating_mul(1_000) / passed_ms;
+            (self.since, self.count) = (now, count);
+        }
+        self.per_s
     }
 }
 
@@ -92,28 +154,26 @@ impl MinerDesk {
 #[derive(Debug)]
 pub(crate) struct MinerThreads {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 impl MinerThreads {
     /// Starts the threads. What they find goes to the owner over `control`.
-    pub(crate) fn start(config: &MinerConfig, control: &Sender<Control>) -> io::Result<(Self, MinerDesk)> {
+    pub(crate) fn start(config: MinerConfig, control: Sender<Control>) -> io::Result<(Self, MinerDesk)> {
         let shared = Arc::new(Shared::default());
-        let mut miners = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        for n in 0..config.threads {
-            let stride = u64::MAX / config.threads as u64;
-            let (config, shared, control) = (config.clone(), Arc::clone(&shared), control.clone());
-            let search = Search { config, shared, control, first_nonce: n as u64 * stride };
-            miners.threads.push(spawn(format!("mine-{n}"), STACK_SMALL_BYTES, move || search.run())?);
-        }
-        Ok((miners, MinerDesk(shared)))
+        let miners = Self { shared: Arc::clone(&shared) };
+        let rate = Rate { since: Instant::now(), count: 0, per_s: 0 };
+        let desk = MinerDesk { shared, config, control, rate };
+        desk.mine(desk.config.threads)?;
+        Ok((miners, desk))
     }
 }
 
 impl Drop for MinerThreads {
     fn drop(&mut self) {
         self.shared.change(|desk| desk.stopping = true);
-        for thread in self.threads.drain(..) {
+        // The desk is gone by now, so nobody starts another.
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        for thread in threads {
             thread.join().expect("the spawn helper catches panics");
         }
     }
@@ -126,10 +186,10 @@ struct Task {
 }
 
 struct Search {
+    number: usize,
     config: MinerConfig,
     shared: Arc<Shared>,
     control: Sender<Control>,
-    first_nonce: u64,
 }
 
 impl Search {
@@ -169,7 +229,7 @@ impl Search {
         if let Some(found) = desk.found {
             return Some(RETRY.saturating_sub(found.elapsed()));
         }
-        if !self.config.always && desk.owed == 0 {
+        if self.number >= desk.always && desk.owed == 0 {
             return None;
         }
         let spec = self.config.params.spec();
@@ -186,7 +246,7 @@ impl Search {
     fn search(&self, task: &Task) -> Option<Header> {
         let mut miner = Miner::new(*task.template.header());
         let mut stamped = None;
-        let mut nonce = self.first_nonce;
+        let mut nonce = self.number as u64 * (u64::MAX / MINING_THREADS_MAX as u64);
         while self.shared.epoch.load(Ordering::Acquire) == task.epoch {
             let now = self.config.clock.now();
             if stamped.is_none_or(|stamped| now.mono.since(stamped) >= STAMP_MS) {
@@ -196,6 +256,7 @@ impl Search {
             if let Some(found) = miner.search(nonce, CHUNK) {
                 return Some(found);
             }
+            self.shared.hashes.fetch_add(CHUNK, Ordering::Relaxed);
             nonce = nonce.wrapping_add(CHUNK);
         }
         None
@@ -233,8 +294,8 @@ mod tests {
     use crate::blockchain::position::Position;
     use crate::primitives::keys::Key;
 
-    fn config(params: Params, always: bool) -> MinerConfig {
-        MinerConfig { params: Arc::new(params), threads: 2, always, clock: Clock::start() }
+    fn config(params: Params) -> MinerConfig {
+        MinerConfig { params: Arc::new(params), threads: 2, clock: Clock::start() }
     }
 
     /// On a parent with this time, at height 1 or later.
@@ -244,7 +305,7 @@ mod tests {
     }
 
     fn search(config: MinerConfig) -> Search {
-        Search { config, shared: Arc::default(), control: bounded(1).0, first_nonce: 0 }
+        Search { number: 0, config, shared: Arc::default(), control: bounded(1).0 }
     }
 
     fn found(controls: &Receiver<Control>) -> CheckedBlock {
@@ -261,9 +322,9 @@ mod tests {
         let now = Clock::start().now().wall.0;
         let wait = |config: &MinerConfig, time: u64, owed: u32| {
             let template = Some(template_on(&config.params, time, 5));
-            search(config.clone()).wait_before(&Desk { template, owed, ..Desk::default() })
+            search(config.clone()).wait_before(&Desk { template, always: 1, owed, ..Desk::default() })
         };
-        let (regtest, local) = (config(Params::regtest(), true), config(Params::local(), true));
+        let (regtest, local) = (config(Params::regtest()), config(Params::local()));
         let spacing = Duration::from_millis(regtest.params.spec().block_time_ms);
         let limit = Duration::from_millis(regtest.params.spec().future_limit_ms);
         assert_eq!(wait(&regtest, now - 20_000, 0), Some(Duration::ZERO));
@@ -271,9 +332,10 @@ mod tests {
         assert_eq!(wait(&regtest, now, 1), Some(Duration::ZERO), "what is asked for is not paced");
         assert_eq!(wait(&local, now + 60_000, 0), Some(Duration::ZERO), "ahead, but within the limit");
         assert!(wait(&local, now + 240_000, 0).is_some_and(|wait| wait > limit / 2 && wait <= limit));
-        let asked_only = config(Params::regtest(), false);
-        assert_eq!(wait(&asked_only, now - 20_000, 0), None);
-        assert_eq!(search(asked_only).wait_before(&Desk::default()), None);
+        let template = Some(template_on(&regtest.params, now - 20_000, 5));
+        let idle = Desk { template, ..Desk::default() };
+        assert_eq!(search(regtest.clone()).wait_before(&idle), None, "only what is asked for");
+        assert_eq!(search(regtest).wait_before(&Desk::default()), None);
     }
 
     /// Goal: one block for each template however many threads search; a new template brings the next,
@@ -281,10 +343,11 @@ mod tests {
     #[test]
     fn each_template_brings_one_block() {
         let (control, controls) = bounded(64);
-        let config = config(Params::regtest(), false);
+        let config = MinerConfig { threads: 0, ..config(Params::regtest()) };
         let params = Arc::clone(&config.params);
-        let (threads, desk) = MinerThreads::start(&config, &control).expect("threads");
-        desk.generate(3);
+        let (threads, desk) = MinerThreads::start(config, control).expect("no threads yet");
+        desk.start(2).expect("threads");
+        desk.generate(3).expect("they are there");
         desk.publish(Some(template_on(&params, 1_000, 1)));
         let first = found(&controls);
         assert_eq!((first.header().height, first.header().time > 1_000), (2, true));
@@ -293,6 +356,7 @@ mod tests {
         let second = found(&controls);
         assert!(second.header().height == 3 && second.header().time > first.header().time);
         desk.publish(None);
+        drop(desk);
         drop(threads);
         assert!(controls.is_empty(), "one block for a template");
     }

@@ -12,6 +12,8 @@
 //! A panic in a peer's thread ends that peer. One in the owner or the disk thread ends the node, with
 //! an error.
 
+pub mod handle;
+
 pub mod control;
 
 pub(crate) mod owner;
@@ -38,16 +40,17 @@ use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{BlockMeta, ReadHandle, StoreError};
 use crate::network::limits::{self, INBOUND_MAX, OUTBOUND_MAX, inbox_capacity};
 use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
-use crate::node::event::{Event, Target};
+use crate::node::event::Target;
 use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
 use crate::primitives::chatter::Chatter;
 use crate::primitives::keys::Verifier;
 use crate::primitives::thread::{STACK_LARGE_BYTES, caught, check_pool, spawn};
 use crate::primitives::time::Clock;
-use crate::runtime::control::{Ask, CONTROL_MAX, Control, Status};
+use crate::runtime::control::{CONTROL_MAX, Control};
 use crate::runtime::disk::DiskThread;
-use crate::runtime::miner::{MinerConfig, MinerDesk, MinerThreads};
+use crate::runtime::handle::{ASKS_MAX, Board, Handle, Tickets};
+use crate::runtime::miner::{MinerConfig, MinerThreads};
 use crate::runtime::owner::{LINES_PER_MINUTE, Ports, Queue, TICK};
 use crate::runtime::verify::VerifyThread;
 
@@ -202,6 +205,7 @@ impl Opened {
         let Self { config, listener, address, node_config, node, opening, disk, clock, pool, asked_to_stop } = self;
         let reader = node.reader();
         let (control, controls) = bounded(CONTROL_MAX);
+        let (asker, asks) = bounded(ASKS_MAX);
         let (sender, inbox) = bounded(inbox_capacity(config.connections_max()));
         let network = P2PConfig {
             listener,
@@ -217,11 +221,24 @@ impl Opened {
         let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
         let (verify, verify_desk) =
             VerifyThread::start(pool.verifier(), control.clone()).map_err(start_error("verifying thread"))?;
-        let (miners, miner) = start_miners(&config, clock, &control)?;
+        let miner = MinerConfig { params: Arc::clone(&config.params), threads: config.mining_threads, clock };
+        let started = MinerThreads::start(miner, control.clone());
+        let (miners, miner) = started.map_err(start_error("mining threads"))?;
         let peers = network.start().map_err(start_error("listening thread"))?;
+        let now = clock.now();
+        let handle = Handle {
+            asks: asker,
+            reader,
+            board: Arc::new(Board::new(&node.summary(now), now)),
+            params: Arc::clone(&config.params),
+            verifier: Verifier::new(random()?, None),
+            stop: StopHandle(asked_to_stop.0),
+            clock,
+        };
         let ports = Ports {
             control: controls,
             inbox,
+            asks,
             ticks: tick(TICK),
             network,
             disk: disk_desk,
@@ -229,12 +246,14 @@ impl Opened {
             miner,
             clock,
             queue: Queue::default(),
+            tickets: Tickets::default(),
+            board: Arc::clone(&handle.board),
             chatter: Chatter::new(LINES_PER_MINUTE),
         };
         tell_of_start(&config, address);
         let owner = Owner::start(node, ports, control)?;
-        let can_mine = config.payout.is_some();
-        Ok(Daemon { reader, opening, address, can_mine, asked_to_stop, owner, peers, miners, verify, disk, pool })
+        let asked_to_stop = asked_to_stop.1;
+        Ok(Daemon { handle, opening, address, asked_to_stop, owner, peers, miners, verify, disk, pool })
     }
 }
 
@@ -243,14 +262,13 @@ impl Opened {
 /// The threads stand in the order in which they end.
 #[derive(Debug)]
 pub struct Daemon {
-    reader: ReadHandle,
+    handle: Handle,
     opening: Opening,
     address: SocketAddr,
-    can_mine: bool,
-    asked_to_stop: (Sender<()>, Receiver<()>),
+    asked_to_stop: Receiver<()>,
     owner: Owner,
     peers: P2PThreads,
-    miners: Option<MinerThreads>,
+    miners: MinerThreads,
     verify: VerifyThread,
     disk: DiskThread,
     pool: Pool,
@@ -284,36 +302,28 @@ impl Daemon {
 
     /// The published tip.
     pub fn tip(&self) -> BlockMeta {
-        self.reader.tip()
+        self.handle.reader.tip()
     }
 
     /// The read side of the chain.
     pub fn reader(&self) -> &ReadHandle {
-        &self.reader
+        &self.handle.reader
     }
 
-    /// How the node is; `None` if it has ended.
-    pub fn status(&self) -> Option<Status> {
-        let (reply, answer) = bounded(1);
-        self.owner.control.send(Control::Ask(Ask::Status(reply))).ok()?;
-        answer.recv().ok()
-    }
-
-    /// Mines so many blocks now, one after the other, whatever the pace. False if nobody is known whom
-    /// they could pay, or the node has ended.
-    pub fn generate(&self, count: u32) -> bool {
-        self.can_mine && self.owner.control.send(Control::Event(Event::Generate { count })).is_ok()
+    /// For whoever asks and whoever orders.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// For whoever may want it to stop.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(self.asked_to_stop.0.clone())
+        self.handle.stop.clone()
     }
 
     /// Waits until it is asked to stop, or has ended by itself; then stops it in order.
     pub fn wait(self) -> Result<(), DaemonError> {
         select! {
-            recv(self.asked_to_stop.1) -> _ => self.stop(),
+            recv(self.asked_to_stop) -> _ => self.stop(),
             recv(self.owner.ended) -> outcome => self.finish(outcome.ok()),
         }
     }
@@ -334,7 +344,7 @@ impl Daemon {
         drop(self.verify);
         let disk = self.disk.join();
         drop(self.pool);
-        log::info!("stopped at height {}", self.reader.tip().header.height);
+        log::info!("stopped at height {}", self.handle.reader.tip().header.height);
         // The owner ends quietly when the disk thread has failed: that one has the reason.
         outcome.expect("the owner says how it ended")?;
         Ok(disk?)
@@ -350,11 +360,15 @@ fn tell_of_start(config: &Config, address: SocketAddr) {
     );
 }
 
+fn random<const N: usize>() -> Result<[u8; N], DaemonError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(DaemonError::Random)?;
+    Ok(bytes)
+}
+
 fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, DaemonError> {
-    let mut secret = [0; 16];
-    getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
     Ok(NodeConfig {
-        secret,
+        secret: random()?,
         params: Arc::clone(&config.params),
         nonce: getrandom::u64().map_err(DaemonError::Random)?,
         agent: concat!("spindle/", env!("CARGO_PKG_VERSION")).into(),
@@ -364,25 +378,6 @@ fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, Daemo
         outbound_max: config.max_outbound,
         payout: config.payout.clone(),
     })
-}
-
-/// Miners, if it is known whom a block would pay.
-fn start_miners(
-    config: &Config,
-    clock: Clock,
-    control: &Sender<Control>,
-) -> Result<(Option<MinerThreads>, Option<MinerDesk>), DaemonError> {
-    if config.payout.is_none() {
-        return Ok((None, None));
-    }
-    let miner = MinerConfig {
-        params: Arc::clone(&config.params),
-        threads: config.mining_threads.max(1),
-        always: config.mining_threads > 0,
-        clock,
-    };
-    let (threads, desk) = MinerThreads::start(&miner, control).map_err(start_error("mining threads"))?;
-    Ok((Some(threads), Some(desk)))
 }
 
 /// The owner's thread; dropping it ends and joins it.
@@ -432,10 +427,8 @@ struct Pool {
 
 impl Pool {
     fn new() -> Result<Self, DaemonError> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(DaemonError::Random)?;
         let (pool, threads) = check_pool().map_err(start_error("checking threads"))?.unzip();
-        let verifier = Verifier::new(secret, pool.map(Arc::new));
+        let verifier = Verifier::new(random()?, pool.map(Arc::new));
         Ok(Self { verifier: Some(verifier), threads: threads.unwrap_or_default() })
     }
 

@@ -1,12 +1,14 @@
 //! The chain owner's loop. This thread alone changes the chain, and it never waits for a peer or for
 //! the disk.
 //!
-//! Control comes first, then peers, then time. A tick is handled after those who were in the inbox
+//! Control comes first, then peers and those who ask, one after the other, then time. A tick is handled after those who were in the inbox
 //! before it (no deadline passes for somebody whose answer is already here) and before those who came
 //! after it (no flood keeps time from passing). A turn that was cut short goes on between two inputs.
 
-use crossbeam_channel::{Receiver, after, never, select_biased};
+use crossbeam_channel::{Receiver, RecvError, after, never, select_biased};
+use std::io;
 use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blockchain::storage::StoreError;
@@ -16,8 +18,9 @@ use crate::node::event::{Effect, Event};
 use crate::node::report::{Level, Report};
 use crate::primitives::chatter::Chatter;
 use crate::primitives::time::Clock;
-use crate::runtime::control::{Ask, Control, Status};
+use crate::runtime::control::Control;
 use crate::runtime::disk::DiskDesk;
+use crate::runtime::handle::{self, Ask, Board, Mining, Tickets, View};
 use crate::runtime::miner::MinerDesk;
 use crate::runtime::verify::VerifyDesk;
 
@@ -32,14 +35,16 @@ pub(crate) const LINES_PER_MINUTE: u32 = 100;
 pub(crate) struct Ports {
     pub(crate) control: Receiver<Control>,
     pub(crate) inbox: Receiver<Input>,
+    pub(crate) asks: Receiver<Ask>,
     pub(crate) ticks: Receiver<Instant>,
     pub(crate) network: P2PNode,
     pub(crate) disk: DiskDesk,
     pub(crate) verify: VerifyDesk,
-    /// `None`: nobody mines here.
-    pub(crate) miner: Option<MinerDesk>,
+    pub(crate) miner: MinerDesk,
     pub(crate) clock: Clock,
     pub(crate) queue: Queue,
+    pub(crate) tickets: Tickets,
+    pub(crate) board: Arc<Board>,
     /// Holds back lines that others can cause.
     pub(crate) chatter: Chatter<(log::Level, Discriminant<Report>)>,
 }
@@ -51,20 +56,23 @@ pub(crate) struct Queue {
     before_tick: Option<usize>,
     /// The last thing that was done was to go on with a turn.
     continued: bool,
+    /// The last thing that was done was to answer somebody: now a peer is heard first.
+    answered: bool,
 }
 
 impl Default for Queue {
     /// Time has always passed when a node starts: whom to dial is decided at once.
     fn default() -> Self {
-        Self { before_tick: Some(0), continued: false }
+        Self { before_tick: Some(0), continued: false, answered: false }
     }
 }
 
 /// Whose turn it is, with what it brings.
 #[derive(Debug)]
-enum Picked<T> {
+enum Picked<T, A> {
     Control(Control),
     Input(T),
+    Ask(A),
     Tick,
     Continue,
     /// Every sender is gone.
@@ -73,19 +81,22 @@ enum Picked<T> {
 
 impl Queue {
     /// Waits for whoever is next; `busy`: a turn was cut short and goes on between two others.
-    fn next<T>(
+    fn next<T, A>(
         &mut self,
         control: &Receiver<Control>,
         inbox: &Receiver<T>,
+        asks: &Receiver<A>,
         ticks: &Receiver<Instant>,
         busy: bool,
-    ) -> Picked<T> {
+    ) -> Picked<T, A> {
         if busy && !self.continued && control.is_empty() {
             self.continued = true;
             return Picked::Continue;
         }
         self.continued = false;
         let go_on = if busy { after(Duration::ZERO) } else { never() };
+        let (nobody, answered) = (never(), std::mem::take(&mut self.answered));
+        let asks_first = if answered { &nobody } else { asks };
         loop {
             if self.before_tick == Some(0) {
                 self.before_tick = None;
@@ -95,11 +106,13 @@ impl Queue {
                 recv(control) -> control => return control.map_or(Picked::End, Picked::Control),
                 // A tick that is waiting already is not put off by the next one: time must pass in a flood.
                 recv(ticks) -> _ => self.before_tick = self.before_tick.or(Some(inbox.len())),
+                recv(asks_first) -> ask => return self.ask(ask),
                 recv(inbox) -> input => {
                     self.before_tick = self.before_tick.map(|before| before - 1);
                     return input.map_or(Picked::End, Picked::Input);
                 }
                 recv(go_on) -> _ => return Picked::Continue,
+                recv(asks) -> ask => return self.ask(ask),
             }
         }
     }
@@ -108,7 +121,7 @@ impl Queue {
 /// What to do next.
 enum Next {
     Event(Event),
-    Answer(Ask),
+    Look(handle::Look),
     Stop,
 }
 
@@ -117,16 +130,19 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
     loop {
         let event = match ports.next(node.has_more()) {
             Next::Event(event) => event,
-            Next::Answer(ask) => {
-                answer(&node, ask);
+            Next::Look(look) => {
+                look(&ports.view(&node));
                 continue;
             }
             Next::Stop => break,
         };
-        for effect in node.step(ports.clock.now(), event)? {
+        let (begun, now) = (Instant::now(), ports.clock.now());
+        for effect in node.step(now, event)? {
             ports.perform(effect); // never waits: a peer that cannot keep up is hung up on
         }
         ports.network.handled();
+        ports.board.publish(&node.summary(now));
+        ports.board.turns().add(begun.elapsed());
     }
     for effect in node.close(ports.clock.now()) {
         ports.perform(effect);
@@ -135,13 +151,11 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn answer(node: &Node, ask: Ask) {
-    match ask {
-        Ask::Status(reply) => {
-            let status = Status { tip: *node.chain().tip(), peers: node.peers().len(), is_busy: node.has_more() };
-            // Whoever asked may have gone.
-            let _ = reply.try_send(status);
-        }
+impl Queue {
+    fn ask<T, A>(&mut self, ask: Result<A, RecvError>) -> Picked<T, A> {
+        self.answered = true;
+        // Whoever started the node holds a sender until the owner has ended.
+        ask.map_or(Picked::End, Picked::Ask)
     }
 }
 
@@ -151,10 +165,18 @@ impl Ports {
         if let Some(input) = self.network.take_stillborn() {
             return Next::Event(self.network.admit(input));
         }
-        match self.queue.next(&self.control, &self.inbox, &self.ticks, busy) {
+        match self.queue.next(&self.control, &self.inbox, &self.asks, &self.ticks, busy) {
             Picked::Control(control) => next_of(control),
             Picked::Input(input) => Next::Event(self.network.admit(input)),
-            Picked::Tick => Next::Event(Event::Tick),
+            Picked::Ask(Ask::Look(look)) => Next::Look(look),
+            Picked::Ask(Ask::Order(order, reply)) => {
+                Next::Event(Event::Order { ticket: self.tickets.draw(reply), order })
+            }
+            Picked::Tick => {
+                let (hashes, hashes_per_s) = self.miner.hashes();
+                self.board.publish_mining(Mining { threads: self.miner.threads(), hashes, hashes_per_s });
+                Next::Event(Event::Tick)
+            }
             Picked::Continue => Next::Event(Event::Continue),
             Picked::End => Next::Stop,
         }
@@ -174,12 +196,10 @@ impl Ports {
             Effect::Sync { upto } => self.disk.sync(upto),
             Effect::Checkpoint { tip, ledger } => self.disk.checkpoint(tip, ledger),
             Effect::Save { file, bytes } => self.disk.save(file, bytes),
-            Effect::Mine { template } => {
-                if let Some(miner) = &self.miner {
-                    miner.publish(template);
-                }
-            }
-            Effect::Generate { count } => self.generate(count),
+            Effect::Mine { template } => self.miner.publish(template),
+            Effect::Miners { threads } => started(self.miner.mine(threads)),
+            Effect::Generate { count } => started(self.miner.generate(count)),
+            Effect::Answer { ticket, answer } => self.tickets.answer(ticket, answer),
             Effect::Tell(report) => self.tell(&report),
         }
     }
@@ -201,11 +221,27 @@ impl Ports {
         }
     }
 
-    fn generate(&self, count: u32) {
-        match &self.miner {
-            Some(miner) => miner.generate(count),
-            None => log::warn!("asked for {count} blocks, but no key is known that they could pay"),
-        }
+    /// The node as it is between two turns.
+    fn view<'a>(&'a self, node: &'a Node) -> View<'a> {
+        let of = |name, waiting, capacity: Option<usize>| handle::Queue {
+            name,
+            waiting,
+            capacity: capacity.expect("every channel of the owner's is bounded"),
+        };
+        let queues = vec![
+            of("control", self.control.len(), self.control.capacity()),
+            of("inbox", self.inbox.len(), self.inbox.capacity()),
+            of("asks", self.asks.len(), self.asks.capacity()),
+            self.verify.queue(),
+        ];
+        View { node, now: self.clock.now(), network: &self.network, queues }
+    }
+}
+
+/// Miners that the system refuses a thread are a loss, and no reason to end.
+fn started(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        log::error!("cannot start a mining thread: {error}");
     }
 }
 
@@ -214,7 +250,6 @@ fn next_of(control: Control) -> Next {
         // The reason waits where the thread is joined.
         Control::Stop | Control::DiskFailed => Next::Stop,
         Control::Event(event) => Next::Event(event),
-        Control::Ask(ask) => Next::Answer(ask),
     }
 }
 
@@ -233,14 +268,15 @@ mod tests {
         let (_control, controls) = bounded(1);
         let (sender, inbox) = bounded(PLACES);
         let (ticker, ticks) = bounded(1);
-        let mut queue = Queue { before_tick: None, continued: false };
+        let (_asker, asks) = bounded::<()>(1);
+        let mut queue = Queue { before_tick: None, ..Queue::default() };
         (0..PLACES).for_each(|n| sender.send(n).expect("room"));
         let mut since_tick = 0;
         let mut ticked = 0;
         for n in PLACES..100 * PLACES {
             // Full if the one before has not been taken, as with a real ticker.
             let _ = ticker.try_send(Instant::now());
-            match queue.next(&controls, &inbox, &ticks, false) {
+            match queue.next(&controls, &inbox, &asks, &ticks, false) {
                 Picked::Input(_) => {
                     since_tick += 1;
                     sender.send(n).expect("one was taken");
@@ -253,5 +289,26 @@ mod tests {
             }
         }
         assert_eq!(ticked, 90);
+    }
+
+    /// Goal: whoever asks without end is answered, and keeps nobody waiting for more than one answer. Method: two
+    /// channels that are never empty; then only the one.
+    #[test]
+    fn questions_and_peers_take_turns() {
+        let (_control, controls) = bounded(1);
+        let ((peer, inbox), (asker, asks)) = (bounded(1), bounded(1));
+        let mut queue = Queue { before_tick: None, ..Queue::default() };
+        let mut next = |peer_talks: bool| {
+            let _ = asker.try_send("ask");
+            if peer_talks {
+                let _ = peer.try_send("peer");
+            }
+            match queue.next(&controls, &inbox, &asks, &never(), false) {
+                Picked::Input(word) | Picked::Ask(word) => word,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([true; 4].map(&mut next), ["ask", "peer", "ask", "peer"]);
+        assert_eq!([false; 2].map(&mut next), ["ask", "ask"]);
     }
 }

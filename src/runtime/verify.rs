@@ -15,12 +15,18 @@ use crate::node::transactions::VERIFYING_MAX;
 use crate::primitives::keys::Verifier;
 use crate::primitives::thread::{STACK_LARGE_BYTES, spawn};
 use crate::runtime::control::Control;
+use crate::runtime::handle::Queue;
 
 /// The owner's side; dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct VerifyDesk(Sender<Vec<ReadTx>>);
 
 impl VerifyDesk {
+    /// How many batches wait.
+    pub(crate) fn queue(&self) -> Queue {
+        Queue { name: "verify", waiting: self.0.len(), capacity: VERIFYING_MAX }
+    }
+
     /// Check these; a `Verified` follows.
     pub(crate) fn verify(&self, transactions: Vec<ReadTx>) {
         let laid_down = self.0.try_send(transactions);

@@ -254,7 +254,7 @@ impl Process {
             }
             Effect::Mine { template } => self.miner.take(net, (self.host, self.life), template),
             // Nobody asks for blocks at once here.
-            Effect::Generate { .. } => {}
+            Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
             Effect::Tell(report) => {
                 if net.trace.has_lines() {
                     net.trace.line(net.now, &format!("host {} says: {report}", self.host));

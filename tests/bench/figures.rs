@@ -9,6 +9,7 @@ use sha2::block_api::compress256;
 use spindle::blockchain::mining::Miner;
 use spindle::blockchain::params::Params;
 use spindle::node::event::Target;
+use spindle::node::orders::{Answer, Order};
 use spindle::primitives::keys::Key;
 use spindle::runtime::{self, Config};
 
@@ -232,7 +233,9 @@ fn relay() -> Vec<Figure> {
     let follower = daemon("relay-b", Some(Target::Address(miner.address())));
     let mut latencies = Vec::new();
     for height in 1..=220_u64 {
-        assert!(miner.generate(1), "regtest blocks are made on demand");
+        let order = Order::Generate { count: 1, payout: None };
+        let answer = miner.handle().order(order, Duration::from_secs(10));
+        assert!(matches!(answer, Ok(Answer::Blocks(Ok(_)))), "regtest blocks are made on demand: {answer:?}");
         let deadline = Instant::now() + Duration::from_secs(10);
         while follower.tip().header.height < height {
             assert!(Instant::now() < deadline, "the block arrives");

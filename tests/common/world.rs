@@ -514,7 +514,7 @@ impl World {
             Effect::Mine { template } => self.members[who].template = template,
             Effect::Tell(report) => self.members[who].told.push(report),
             // Tests mine by themselves, with what the node would pack.
-            Effect::Refuse { .. } | Effect::Generate { .. } => {}
+            Effect::Refuse { .. } | Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
         }
     }
 

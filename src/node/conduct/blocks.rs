@@ -9,8 +9,9 @@ use crate::blockchain::chain::{Passed, Refusal, Step};
 use crate::blockchain::mempool::{Mempool, READMIT_BYTES};
 use crate::blockchain::reject::{Blame, Reject};
 use crate::blockchain::storage::{Room, StoreError};
-use crate::node::event::{Announced, PeerId};
+use crate::node::event::{Announced, Effect, PeerId};
 use crate::node::message::HEADERS_MAX;
+use crate::node::orders::{Answer, Ticket};
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
 use crate::node::turn::Turn;
@@ -119,20 +120,53 @@ impl Conduct {
 
     pub(super) fn on_mined(&mut self, turn: &mut Turn, block: CheckedBlock) -> Result<(), StoreError> {
         let id = block.id();
-        let acceptance = turn.chain.accept(turn.now.wall, vec![block], false)?;
-        match acceptance.refused.first() {
-            None => {
-                if let Some(meta) = turn.chain.store().find_meta(&id)? {
-                    self.durability.on_mined(&meta);
-                }
-            }
-            // Somebody else's block came first.
-            Some((_, Refusal::Weak | Refusal::Known)) => {}
-            Some((_, refusal)) => {
-                turn.note(Level::Warn, format!("block {id:.12} of our own was refused: {refusal:?}"));
+        let Some(refusal) = self.take_own(turn, block)? else { return Ok(()) };
+        // Somebody else's block came first, or it is a bug.
+        if !matches!(refusal, Refusal::Weak | Refusal::Known) {
+            turn.note(Level::Warn, format!("block {id:.12} of our own was refused: {refusal:?}"));
+        }
+        self.orders.on_lost(turn.out);
+        Ok(())
+    }
+
+    /// Somebody has mined a block with another program.
+    pub(super) fn on_submitted(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        block: CheckedBlock,
+    ) -> Result<(), StoreError> {
+        let id = block.id();
+        let why = if self.room == Room::Enough {
+            self.take_own(turn, block)?.map(|refusal| match refusal {
+                Refusal::Known => "it is known already".into(),
+                Refusal::Weak => "there is a block with as much work, or more, in its place".into(),
+                Refusal::NoParent => "its parent is not known here".into(),
+                Refusal::Rule(reject) => reject.to_string(),
+            })
+        } else {
+            Some("the disk is too full to take blocks; free some space".into())
+        };
+        match why {
+            None => self.orders.on_submitted(ticket, id),
+            Some(why) => {
+                let answer = Answer::Done(Err(format!("block {id:.12} is refused: {why}")));
+                turn.out.push(Effect::Answer { ticket, answer });
             }
         }
         Ok(())
+    }
+
+    /// A block that nobody sent: into the file, and told to people once it is durable. Gives why it was refused.
+    fn take_own(&mut self, turn: &mut Turn, block: CheckedBlock) -> Result<Option<Refusal>, StoreError> {
+        let id = block.id();
+        let mut acceptance = turn.chain.accept(turn.now.wall, vec![block], false)?;
+        if let Some((_, refusal)) = acceptance.refused.pop() {
+            return Ok(Some(refusal));
+        }
+        let meta = turn.chain.store().find_meta(&id)?.expect("it was appended just now");
+        self.durability.on_mined(&meta);
+        Ok(None)
     }
 
     /// The pool goes where the walk has gone.

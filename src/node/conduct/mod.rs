@@ -18,6 +18,7 @@ use crate::node::dialer::Dialer;
 use crate::node::durability::Durability;
 use crate::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
 use crate::node::message::{Activation, Hello, Message, PeerAddress, shown};
+use crate::node::orders::{Answer, Order, Orders, Ticket};
 use crate::node::peers::{self, Newcomer, Peer};
 use crate::node::reason::Reason;
 use crate::node::relay::Relay;
@@ -53,8 +54,7 @@ pub(super) struct Conduct {
     templates: Templates,
     durability: Durability,
     rng: Rng,
-    /// So many blocks are wanted at once.
-    generate: Option<u32>,
+    orders: Orders,
     room: Room,
     room_asked_at: Mono,
     saved_at: Mono,
@@ -79,7 +79,7 @@ impl Conduct {
             sketches: Sketches::default(),
             transactions: Transactions::new(saved),
             templates: Templates::default(),
-            generate: None,
+            orders: Orders::default(),
             room: Room::Enough,
             room_asked_at: Mono(0),
             saved_at: Mono(0),
@@ -102,6 +102,21 @@ impl Conduct {
         self.handle(turn, event)?;
         self.walk(turn)?;
         self.pump(turn)
+    }
+
+    /// Whether miners have something to work on.
+    pub(super) fn is_mining(&self) -> bool {
+        self.templates.is_mining()
+    }
+
+    /// Whether the disk has room for blocks.
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Whether there are blocks to catch up with.
+    pub(super) fn is_catching_up(&self, now: Mono) -> bool {
+        self.sync.is_catching_up(now)
     }
 
     /// Whether a turn was cut short, apart from the chain and the pool.
@@ -168,13 +183,13 @@ impl Conduct {
                 }
             }
             Event::Mined { block } => self.on_mined(turn, *block)?,
-            // It should hold what waits at this moment.
-            Event::Generate { count } => {
-                self.templates.hurry();
-                self.generate = Some(count);
-            }
+            Event::Order { ticket, order } => self.on_order(turn, ticket, order)?,
             // What was appended before this may now be told to people.
-            Event::Durable { upto } => self.durability.on_durable(turn.chain, upto, turn.out),
+            Event::Durable { upto } => {
+                let mined = self.durability.on_durable(turn.chain, upto, turn.out);
+                let reader = turn.chain.reader();
+                self.orders.on_durable(&mined, |meta| reader.is_active(meta), turn.out);
+            }
             Event::Checkpointed { tip } => self.durability.on_checkpointed(tip),
         }
         Ok(())
@@ -265,6 +280,47 @@ impl Conduct {
         turn.send(peer, Message::Peers(sample));
     }
 
+    // --- what people want ---
+
+    fn on_order(&mut self, turn: &mut Turn, ticket: Ticket, order: Order) -> Result<(), StoreError> {
+        let done = match order {
+            Order::Submit(transaction) => {
+                self.transactions.on_order(turn, ticket, *transaction);
+                return Ok(());
+            }
+            Order::SubmitBlock(block) => return self.on_submitted(turn, ticket, *block),
+            Order::Generate { count, payout } => {
+                self.orders.on_generate(ticket, count, payout, self.config.payout.is_some(), turn.out);
+                return Ok(());
+            }
+            Order::Mine { threads, payout } => {
+                self.config.payout = payout.or(self.config.payout.take());
+                if threads > 0 && self.config.payout.is_none() {
+                    Err("nobody is known whom a block could pay; name an address".into())
+                } else {
+                    turn.out.push(Effect::Miners { threads });
+                    Ok(())
+                }
+            }
+            Order::Connect(target) => self.dialer.want(turn.now.mono, target, turn.peers),
+            Order::Disconnect(peer) => match turn.peers.get(peer) {
+                Some(known) => {
+                    self.dialer.forget(known.target.as_ref());
+                    if let Some(Target::Address(address)) = known.target {
+                        self.book.failed(turn.now, address);
+                    }
+                    turn.hang_up(peer, Reason::Ordered);
+                    Ok(())
+                }
+                None => Err(format!("there is no {peer}; `spindle peers` lists who is connected")),
+            },
+            Order::Ban { ip, until } => turn.ban(ip, until),
+            Order::Unban(ip) => turn.unban(ip),
+        };
+        turn.out.push(Effect::Answer { ticket, answer: Answer::Done(done) });
+        Ok(())
+    }
+
     // --- what follows from every event ---
 
     /// Asks for whatever can be asked for now: of peers, of the disk, of the miner.
@@ -298,8 +354,16 @@ impl Conduct {
         // A template is made of chain and pool: until the next turn, when both say the same, the old one does.
         if follows {
             let mines = is_calm && self.dialer.has_looked();
-            self.templates.pump(turn, self.config.payout.as_ref().filter(|_| mines));
-            turn.out.extend(self.generate.take().map(|count| Effect::Generate { count }));
+            // What an order wants should hold what waits at this moment.
+            if self.orders.is_new() {
+                self.templates.hurry();
+            }
+            let ours = self.config.payout.as_ref();
+            let payout = self.orders.wanted().map_or(ours, |theirs| theirs.or(ours));
+            self.templates.pump(turn, payout.filter(|_| mines));
+            if mines {
+                self.orders.pump(turn.out);
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::blockchain::mempool::PoolReject;
 use crate::blockchain::reject::Reject;
 use crate::node::event::{Effect, PeerId};
 use crate::node::message::{Kind, Message};
+use crate::node::orders::{Answer, Ticket};
 use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
@@ -38,7 +39,14 @@ pub(super) struct Checking {
     origin: Origin,
     size_bytes: usize,
     /// They wait for a verdict.
-    wallets: Vec<PeerId>,
+    askers: Vec<Asker>,
+}
+
+/// Who handed one in and hears what becomes of it.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Peer(PeerId),
+    Order(Ticket),
 }
 
 impl Transactions {
@@ -48,12 +56,21 @@ impl Transactions {
         if scope(known.address.ip()) != Scope::Loopback {
             return turn.hang_up(peer, Reason::OutOfPlace { kind: Kind::SubmitTx });
         }
-        let id = transaction.id();
         if let Some(exchange) = self.exchanges.get_mut(&peer) {
-            exchange.known.add(&id, KNOWN_MAX);
+            exchange.known.add(&transaction.id(), KNOWN_MAX);
         }
+        self.submit(turn, Asker::Peer(peer), transaction);
+    }
+
+    /// The same by an order.
+    pub fn on_order(&mut self, turn: &mut Turn, ticket: Ticket, transaction: ReadTx) {
+        self.submit(turn, Asker::Order(ticket), transaction);
+    }
+
+    fn submit(&mut self, turn: &mut Turn, asker: Asker, transaction: ReadTx) {
+        let id = transaction.id();
         if let Some(checking) = self.verifying.get_mut(&id) {
-            checking.wallets.push(peer);
+            checking.askers.push(asker);
             return;
         }
         // In a block it is as good as waiting: its sender wants it there, and sees it there with the next block.
@@ -64,14 +81,14 @@ impl Transactions {
         } else {
             match turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now)) {
                 Ok(()) if self.verify(turn, vec![(Origin::Wallet, transaction)]) => {
-                    self.verifying.entry(id).and_modify(|checking| checking.wallets.push(peer));
+                    self.verifying.entry(id).and_modify(|checking| checking.askers.push(asker));
                     return;
                 }
                 Ok(()) => "the node is busy with other transactions; try again".into(),
                 Err(reject) => reject.to_string(),
             }
         };
-        tell_verdict(turn, peer, id, why);
+        tell_verdict(turn, asker, id, why);
     }
 
     /// Has the signatures of a peer's transactions checked; if too many are being checked, they are asked for
@@ -96,7 +113,7 @@ impl Transactions {
             return false;
         }
         for (origin, transaction) in &batch {
-            let checking = Checking { origin: *origin, size_bytes: transaction.bytes().len(), wallets: Vec::new() };
+            let checking = Checking { origin: *origin, size_bytes: transaction.bytes().len(), askers: Vec::new() };
             self.verifying_bytes += checking.size_bytes;
             let twin = self.verifying.insert(transaction.id(), checking);
             assert!(twin.is_none(), "a transaction is in one batch only");
@@ -135,7 +152,7 @@ impl Transactions {
 
     /// The verdict on one.
     fn judge(&mut self, turn: &mut Turn, id: Hash, verdict: Result<CheckedTx, Reject>) {
-        let Checking { origin, size_bytes, wallets } =
+        let Checking { origin, size_bytes, askers } =
             self.verifying.remove(&id).expect("what is verified was given to be, once");
         self.verifying_bytes -= size_bytes;
         let arrived = match origin {
@@ -173,8 +190,8 @@ impl Transactions {
             },
         }
         self.release(turn, id);
-        for wallet in wallets {
-            tell_verdict(turn, wallet, id, why.clone());
+        for asker in askers {
+            tell_verdict(turn, asker, id, why.clone());
         }
     }
 
@@ -199,10 +216,17 @@ impl Transactions {
     }
 }
 
-/// Tells a wallet what became of its transaction; no words mean that it waits.
-fn tell_verdict(turn: &mut Turn, peer: PeerId, id: Hash, why: String) {
-    if turn.peers.get(peer).is_some() {
-        turn.send(peer, Message::Verdict { id, why: List::first_of(why.into_bytes()) });
+/// Tells whoever handed it in what became of a transaction; no words mean that it waits.
+fn tell_verdict(turn: &mut Turn, asker: Asker, id: Hash, why: String) {
+    match asker {
+        Asker::Order(ticket) => {
+            let verdict = if why.is_empty() { Ok(()) } else { Err(why) };
+            turn.out.push(Effect::Answer { ticket, answer: Answer::Done(verdict) });
+        }
+        Asker::Peer(peer) if turn.peers.get(peer).is_some() => {
+            turn.send(peer, Message::Verdict { id, why: List::first_of(why.into_bytes()) });
+        }
+        Asker::Peer(_) => {}
     }
 }
 
@@ -211,7 +235,7 @@ fn blame(turn: &mut Turn, origin: Origin, reject: Reject) {
     let Origin::Peer(peer, ip) = origin else { return };
     if turn.peers.get(peer).is_some() {
         turn.hang_up(peer, Reason::BadTransaction { reject });
-    } else if let Some(until) = turn.peers.ban(turn.now.wall, ip) {
+    } else if let Some(until) = turn.peers.ban(turn.now.wall, ip, format!("a transaction is rejected: {reject}")) {
         turn.out.push(Effect::Refuse { ip, until: Some(until) });
     }
 }

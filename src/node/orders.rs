@@ -1,0 +1,168 @@
+//! What people want of a running node, and what became of it.
+//!
+//! An order comes as one event and is answered by one [`Effect::Answer`] with the same ticket, at once or when
+//! there is something to tell: a transaction when it waits, a block when it is durable. Who may give orders is
+//! not for the core to know.
+//!
+//! Blocks on demand are found one order after the other, so that each can be told which were its own.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use crate::blockchain::block::CheckedBlock;
+use crate::blockchain::checked_tx::ReadTx;
+use crate::blockchain::payout::Payout;
+use crate::blockchain::storage::BlockMeta;
+use crate::node::event::{Effect, PeerId, Target};
+use crate::primitives::hash::Hash;
+use crate::primitives::time::Wall;
+
+/// Blocks that one order can ask for.
+pub const GENERATE_MAX: u32 = 10_000;
+/// Orders that wait for blocks.
+const WAITING_MAX: usize = 16;
+
+/// Under which an answer is waited for: never used twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Something that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Let a transaction wait for a block. Answered by [`Answer::Done`], when it waits or is refused.
+    Submit(Box<ReadTx>),
+    /// Take a block that was mined elsewhere. Answered by [`Answer::Done`], when it is durable or refused.
+    SubmitBlock(Box<CheckedBlock>),
+    /// Find so many blocks now, whatever the pace. Answered by [`Answer::Blocks`], when all are durable.
+    Generate {
+        /// 1 to [`GENERATE_MAX`].
+        count: u32,
+        /// Whom they pay; `None`: whom the node's own blocks pay.
+        payout: Option<Payout>,
+    },
+    /// Mine at all times, or no longer.
+    Mine {
+        /// Threads; 0: only what [`Order::Generate`] asks for.
+        threads: usize,
+        /// Whom blocks pay from now on; `None`: as before.
+        payout: Option<Payout>,
+    },
+    /// Dial somebody now, and whenever a place is free.
+    Connect(Target),
+    /// End a connection, and do not dial its address again by itself.
+    Disconnect(PeerId),
+    /// Let nobody in from an address until then, and end what there is.
+    Ban {
+        /// The address; IPv6: its /64.
+        ip: IpAddr,
+        /// When it ends.
+        until: Wall,
+    },
+    /// Let an address in again.
+    Unban(IpAddr),
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done, or why not.
+    Done(Result<(), String>),
+    /// These blocks are durable, oldest first; or why there are none.
+    Blocks(Result<Vec<Hash>, String>),
+}
+
+/// Orders that take their time.
+#[derive(Debug, Default)]
+pub struct Orders {
+    generating: VecDeque<Generating>,
+    /// Blocks from outside that are not durable yet.
+    submitted: Vec<(Hash, Ticket)>,
+}
+
+#[derive(Debug)]
+struct Generating {
+    ticket: Ticket,
+    payout: Option<Payout>,
+    count: u32,
+    /// The miners know of it.
+    has_begun: bool,
+    found: Vec<Hash>,
+}
+
+impl Orders {
+    /// Somebody wants blocks. `can_mine`: the node knows by itself whom to pay.
+    pub fn on_generate(
+        &mut self,
+        ticket: Ticket,
+        count: u32,
+        payout: Option<Payout>,
+        can_mine: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let refusal = if payout.is_none() && !can_mine {
+            Some("nobody is known whom a block could pay; name an address, or start the node with `--mine`".into())
+        } else if count == 0 || count > GENERATE_MAX {
+            Some(format!("{count} blocks are not to be had at once (1 to {GENERATE_MAX})"))
+        } else if self.generating.len() >= WAITING_MAX {
+            Some(format!("{WAITING_MAX} orders for blocks wait already; try again when they are done"))
+        } else {
+            None
+        };
+        match refusal {
+            Some(why) => out.push(Effect::Answer { ticket, answer: Answer::Blocks(Err(why)) }),
+            None => {
+                self.generating.push_back(Generating { ticket, payout, count, has_begun: false, found: Vec::new() });
+            }
+        }
+    }
+
+    /// Whether blocks are wanted, and whom they pay if that was said.
+    pub fn wanted(&self) -> Option<Option<&Payout>> {
+        self.generating.front().map(|order| order.payout.as_ref())
+    }
+
+    /// Whether an order is about to begin: now is the time for the best template.
+    pub fn is_new(&self) -> bool {
+        self.generating.front().is_some_and(|order| !order.has_begun)
+    }
+
+    /// The miners have a template for the first order.
+    pub fn pump(&mut self, out: &mut Vec<Effect>) {
+        if let Some(order) = self.generating.front_mut()
+            && !std::mem::replace(&mut order.has_begun, true)
+        {
+            out.push(Effect::Generate { count: order.count });
+        }
+    }
+
+    /// A block of ours came too late, or was refused: an order that it was for still lacks it.
+    pub fn on_lost(&self, out: &mut Vec<Effect>) {
+        if self.generating.front().is_some_and(|order| order.has_begun) {
+            out.push(Effect::Generate { count: 1 });
+        }
+    }
+
+    /// A block from outside is in the file; its answer waits for the disk.
+    pub fn on_submitted(&mut self, ticket: Ticket, id: Hash) {
+        self.submitted.push((id, ticket));
+    }
+
+    /// Blocks of ours are durable, oldest first; `is_active`: on the active chain.
+    pub fn on_durable(&mut self, mined: &[BlockMeta], is_active: impl Fn(&BlockMeta) -> bool, out: &mut Vec<Effect>) {
+        for meta in mined {
+            if let Some(at) = self.submitted.iter().position(|(id, _)| *id == meta.id) {
+                let (_, ticket) = self.submitted.swap_remove(at);
+                out.push(Effect::Answer { ticket, answer: Answer::Done(Ok(())) });
+            } else if !is_active(meta) {
+                self.on_lost(out);
+            } else if let Some(order) = self.generating.front_mut().filter(|order| order.has_begun) {
+                order.found.push(meta.id);
+                if order.found.len() >= order.count as usize
+                    && let Some(Generating { ticket, found, .. }) = self.generating.pop_front()
+                {
+                    out.push(Effect::Answer { ticket, answer: Answer::Blocks(Ok(found)) });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What people want of a running core: blocks on demand, transactions, bans, connections; no threads, no sockets.
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr};
+
+use common::world::World;
+use spindle::blockchain::params::Params;
+use spindle::node::event::{Effect, Event, Target};
+use spindle::node::orders::{Answer, GENERATE_MAX, Order, Ticket};
+use spindle::node::reason::Reason;
+use spindle::primitives::hash::Hash;
+use spindle::primitives::keys::Key;
+use spindle::primitives::time::Wall;
+
+/// Gives an order and all effects of the turn.
+fn order(world: &mut World, ticket: u64, order: Order) -> Vec<Effect> {
+    world.keep_effects(0);
+    world.step(0, Event::Order { ticket: Ticket(ticket), order });
+    world.effects(0)
+}
+
+fn answer(effects: &[Effect], wanted: u64) -> Option<Answer> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Answer { ticket, answer } if *ticket == Ticket(wanted) => Some(answer.clone()),
+        _ => None,
+    })
+}
+
+fn refusal(effects: &[Effect], ticket: u64) -> String {
+    match answer(effects, ticket) {
+        Some(Answer::Done(Err(why)) | Answer::Blocks(Err(why))) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn asked_for(effects: &[Effect]) -> Option<u32> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Generate { count } => Some(*count),
+        _ => None,
+    })
+}
+
+/// A node that has looked around, so that it would mine.
+fn world() -> World {
+    let mut world = World::new(Params::regtest(), 1);
+    world.pass(12_000);
+    world
+}
+
+/// Finds the block that its miners would, and gives its id and the effects.
+fn mine(world: &mut World, variant: u64) -> (Hash, Vec<Effect>) {
+    let block = world.next_block(0, variant);
+    let id = block.id();
+    world.keep_effects(0);
+    world.step(0, Event::Mined { block: Box::new(block) });
+    world.settle();
+    (id, world.effects(0))
+}
+
+/// Goal: each order for blocks is answered once with its own blocks, when the last of them is durable, one order
+/// after the other. Method: two orders at once; three blocks.
+#[test]
+fn an_order_for_blocks_is_answered_when_they_are_durable() {
+    let mut world = world();
+    let generate = |count| Order::Generate { count, payout: None };
+    assert_eq!(asked_for(&order(&mut world, 1, generate(2))), Some(2));
+    assert_eq!(asked_for(&order(&mut world, 2, generate(1))), None, "it waits for the first");
+    let (first, effects) = mine(&mut world, 0);
+    assert_eq!(answer(&effects, 1), None, "one is missing");
+    let (second, effects) = mine(&mut world, 0);
+    assert_eq!(answer(&effects, 1), Some(Answer::Blocks(Ok(vec![first, second]))));
+    world.pass(1_000);
+    let (third, effects) = mine(&mut world, 0);
+    assert_eq!(answer(&effects, 2), Some(Answer::Blocks(Ok(vec![third]))));
+    assert_eq!(answer(&effects, 1), None, "once");
+}
+
+/// Goal: what cannot be done is refused at once, with the limit. Method: no block, too many.
+#[test]
+fn a_senseless_order_for_blocks_is_refused() {
+    let mut world = world();
+    for count in [0, GENERATE_MAX + 1] {
+        let effects = order(&mut world, 1, Order::Generate { count, payout: None });
+        assert!(refusal(&effects, 1).contains(&GENERATE_MAX.to_string()));
+    }
+}
+
+/// Goal: blocks that were ordered for somebody pay him and nobody else, and the node's own payout returns after
+/// them. Method: the keys in the templates.
+#[test]
+fn ordered_blocks_pay_whom_they_were_ordered_for() {
+    let mut world = world();
+    let ours = world.members[0].template.clone().expect("it mines").coinbase().output.key;
+    let theirs = Key([9; 32]);
+    order(&mut world, 1, Order::Generate { count: 1, payout: Some(theirs.into()) });
+    let template = world.members[0].template.clone().expect("it mines");
+    assert_eq!(template.coinbase().output.key, theirs);
+    mine(&mut world, 0);
+    world.pass(1_000);
+    let template = world.members[0].template.clone().expect("it mines");
+    assert_eq!(template.coinbase().output.key, ours);
+}
+
+/// Goal: a block from outside is answered for when it is durable, and one that has no place with the reason.
+/// Method: a good one; the same again; one beside it.
+#[test]
+fn a_submitted_block_is_answered_for() {
+    let mut world = world();
+    let (block, twin) = (world.next_block(0, 0), world.next_block(0, 1));
+    world.keep_effects(0);
+    let effects = order(&mut world, 1, Order::SubmitBlock(Box::new(block.clone())));
+    let synced = effects.iter().position(|effect| matches!(effect, Effect::Sync { .. })).expect("it is to last");
+    assert_eq!(answer(&effects[..synced], 1), None, "the disk has not said anything yet");
+    assert_eq!(answer(&effects[synced..], 1), Some(Answer::Done(Ok(()))));
+    assert_eq!(world.tip(0), block.id());
+    let effects = order(&mut world, 2, Order::SubmitBlock(Box::new(block)));
+    assert!(refusal(&effects, 2).contains("known already"));
+    mine(&mut world, 0);
+    let effects = order(&mut world, 3, Order::SubmitBlock(Box::new(twin)));
+    assert!(refusal(&effects, 3).contains("as much work"));
+}
+
+/// Goal: a ban ends what there is, keeps the address out, is listed with its reason, and can be lifted; this machine
+/// cannot be banned. Method: a peer from another address; orders.
+#[test]
+fn a_ban_is_kept_and_lifted() {
+    let mut world = world();
+    let ip = IpAddr::from([203, 0, 113, 9]);
+    let peer = world.puppet(0, [203, 0, 113, 9]);
+    let until = Wall(u64::MAX);
+    let effects = order(&mut world, 1, Order::Ban { ip, until });
+    assert_eq!(answer(&effects, 1), Some(Answer::Done(Ok(()))));
+    assert!(effects.contains(&Effect::HangUp { peer, reason: Reason::Ordered }));
+    assert!(effects.contains(&Effect::Refuse { ip, until: Some(until) }));
+    let bans: Vec<_> = world.members[0].node.peers().bans().map(|(ip, ban)| (ip, ban.until)).collect();
+    assert_eq!(bans, [(ip, until)]);
+    let effects = order(&mut world, 2, Order::Unban(ip));
+    assert_eq!(answer(&effects, 2), Some(Answer::Done(Ok(()))));
+    assert!(effects.contains(&Effect::Refuse { ip, until: None }));
+    assert!(refusal(&order(&mut world, 3, Order::Unban(ip)), 3).contains("is not banned"));
+    let here = Order::Ban { ip: IpAddr::from([127, 0, 0, 1]), until };
+    assert!(refusal(&order(&mut world, 4, here), 4).contains("this machine"));
+    let past = Order::Ban { ip, until: Wall(1) };
+    assert!(refusal(&order(&mut world, 5, past), 5).contains("over already"));
+}
+
+/// Goal: whom a person wants is dialled at once; who is disconnected by order goes and is not dialled again at
+/// once. Method: an address that nobody knows, then its connection.
+#[test]
+fn connections_are_made_and_ended_by_order() {
+    let mut world = world();
+    let target = Target::Address(SocketAddr::from(([203, 0, 113, 9], 9_000)));
+    let effects = order(&mut world, 1, Order::Connect(target.clone()));
+    assert_eq!(answer(&effects, 1), Some(Answer::Done(Ok(()))));
+    world.keep_effects(0);
+    world.pass(250);
+    assert!(world.effects(0).contains(&Effect::Dial { target }));
+    let peer = world.puppet(0, [203, 0, 113, 10]);
+    let effects = order(&mut world, 2, Order::Disconnect(peer));
+    assert!(effects.contains(&Effect::HangUp { peer, reason: Reason::Ordered }));
+    assert!(refusal(&order(&mut world, 3, Order::Disconnect(peer)), 3).contains("spindle peers"));
+}
