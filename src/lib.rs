@@ -71,4 +71,6 @@ pub mod runtime;
 
 pub mod simulator;
 
+pub mod rpc;
+
 pub mod cli;

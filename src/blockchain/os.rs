@@ -190,6 +190,23 @@ pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a small file whole or not at all, for its owner's eyes alone from the first moment. What it
+/// replaces is gone, whoever could read that.
+pub fn save_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_added_extension("new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    // Never into a file or a link that somebody else has put there.
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&beside)?.write_all(bytes)?;
+    fs::rename(&beside, path)
+}
+
 #[cfg(unix)]
 fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;

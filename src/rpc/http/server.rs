@@ -1,0 +1,213 @@
+//! The threads of the server: `rpc-listen` accepts and finds places, `rpc-1` to `rpc-8` serve a connection each.
+//!
+//! They are started once. A connection goes from one to the other through a channel that never fills: each one
+//! in it has a place. What goes wrong with a connection never ends the listener; out of descriptors, it waits a
+//! little longer each time and goes on.
+
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::network::listen::wake;
+use crate::primitives::chatter::Chatter;
+use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
+use crate::primitives::time::Clock;
+use crate::rpc::cookie::Cookie;
+use crate::rpc::http::connection;
+use crate::rpc::http::counters::Counters;
+use crate::rpc::http::desk::{BUSY, OUT_BYTES, last_answer};
+use crate::rpc::http::gate::Gate;
+use crate::rpc::http::message::{Handler, Status};
+use crate::rpc::http::parse::BUFFER_BYTES_MAX;
+use crate::rpc::http::places::{Place, Places};
+
+/// Connections at a time, each with its thread.
+pub const CONNECTIONS_MAX: usize = 8;
+/// Of these, kept for holders of the cookie.
+const CONNECTIONS_KEPT: usize = 1;
+/// The largest request and what is collected of answers, for each: 8 × 300 KiB, and as much of the stack as a
+/// thread touches. Each answer that is being made comes on top; how large it may be is the handler's.
+pub const SUM_BYTES: usize = CONNECTIONS_MAX * (BUFFER_BYTES_MAX + 2 * OUT_BYTES + (64 << 10));
+const _: () = assert!(SUM_BYTES <= 4 << 20, "whatever clients send, it is a small part of the node");
+
+/// After an accept that failed: doubling from the first to the second.
+const BACK_OFF_MS: (u64, u64) = (10, 1_000);
+/// Lines a minute about connections that found no place.
+const COMPLAINTS_PER_MINUTE: u32 = 2;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From a request's first byte to its last; a connection's first request begins with the connection.
+    pub read_ms: u64,
+    /// From an answer to the next request.
+    pub idle_ms: u64,
+    /// Idle for less, a connection is not closed in favour of another.
+    pub moment_ms: u64,
+    /// To show the cookie in the kept place.
+    pub trial_ms: u64,
+    /// To take an answer, for each MiB of it that is begun.
+    pub write_ms: u64,
+    /// To close after the last answer.
+    pub linger_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { read_ms: 5_000, idle_ms: 30_000, moment_ms: 100, trial_ms: 500, write_ms: 5_000, linger_ms: 1_000 }
+    }
+}
+
+/// What a server is told.
+#[derive(Debug)]
+pub struct Config {
+    /// Bound already, so that a port in use is found out before anything else is touched.
+    pub listener: TcpListener,
+    /// What gives the right to change something.
+    pub cookie: Cookie,
+    /// Names that others have for this machine, without a port; its addresses need none.
+    pub names: Vec<String>,
+    /// What it has done so far is told here.
+    pub counters: Arc<Counters>,
+    /// How long things may take.
+    pub limits: Limits,
+}
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) gate: Gate,
+    pub(super) handler: Handler,
+    pub(super) counters: Arc<Counters>,
+    places: Arc<Places>,
+}
+
+/// A running server, in the hands of whoever started it; dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    places: Arc<Places>,
+    /// Dropped to end a wait of the listener.
+    running: Option<Sender<Infallible>>,
+    /// A second name of the listening socket, kept only to be dropped: waking the listener takes a descriptor,
+    /// and a flood may have taken all others.
+    spare: Option<TcpListener>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts the threads. `handler` answers what the gate lets through.
+    pub fn start(config: Config, handler: Handler) -> io::Result<Self> {
+        let Config { listener, cookie, names, counters, limits } = config;
+        let address = listener.local_addr()?;
+        let moment = Duration::from_millis(limits.moment_ms);
+        let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_KEPT, moment, Arc::clone(&counters));
+        let gate = Gate::new(cookie, names, address.ip());
+        let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places) });
+        let (running, stopped) = bounded(0);
+        let spare = Some(listener.try_clone()?);
+        let mut server = Self { address, places, running: Some(running), spare, threads: Vec::new() };
+        // If a thread cannot be started, this channel goes first, and then `server` joins the others.
+        let (visitors, queue) = bounded(CONNECTIONS_MAX);
+        for number in 1..=CONNECTIONS_MAX {
+            let (shared, queue) = (Arc::clone(&shared), queue.clone());
+            let body = move || serve(&shared, &queue);
+            server.threads.push(spawn(format!("rpc-{number}"), STACK_SMALL_BYTES, body)?);
+        }
+        let body = move || listen(&shared, &listener, &visitors, &stopped);
+        server.threads.push(spawn("rpc-listen", STACK_SMALL_BYTES, body)?);
+        Ok(server)
+    }
+
+    /// Where it can be asked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets nobody in any more, lets answers that are being made go out for a moment, and joins every thread:
+    /// within a second, whatever clients do, if each handler comes back.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.places.stop();
+        self.running = None;
+        self.spare = None;
+        wake(self.address);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("the spawn helper catches panics");
+        }
+    }
+}
+
+/// Serves one connection after the other.
+fn serve(shared: &Shared, queue: &Receiver<Place>) -> &'static str {
+    for place in queue {
+        if let Err(error) = connection::run(shared, place) {
+            log::debug!("rpc: a connection ended: {error}");
+        }
+    }
+    "the server is stopping"
+}
+
+/// Accepts until the server stops.
+fn listen(
+    shared: &Shared,
+    listener: &TcpListener,
+    visitors: &Sender<Place>,
+    stopped: &Receiver<Infallible>,
+) -> &'static str {
+    let (busy, clock) = (last_answer(BUSY), Clock::start());
+    let mut chatter = Chatter::new(COMPLAINTS_PER_MINUTE);
+    let mut back_off_ms = BACK_OFF_MS.0;
+    loop {
+        let accepted = listener.accept();
+        if shared.places.is_stopping() {
+            return "the server is stopping";
+        }
+        match accepted {
+            Ok((stream, address)) => {
+                back_off_ms = BACK_OFF_MS.0;
+                let stream = Arc::new(stream);
+                if let Some(place) = shared.places.admit(&stream) {
+                    visitors.send(place).expect("`serve` outlives the listener");
+                    continue;
+                }
+                turn_away(&stream, &busy);
+                shared.counters.busy();
+                shared.counters.responded(Status::ServiceUnavailable);
+                if let Some(more) = chatter.admit((), clock.now().mono) {
+                    log::info!("rpc: {address} sent away, all connections are in use (and {more} others before)");
+                }
+            }
+            // The visitor has gone before we opened.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if back_off_ms == BACK_OFF_MS.0 {
+                    log::warn!("rpc: cannot accept connections: {error}; trying on");
+                }
+                // Not a sleep: a stop ends it.
+                let _ = stopped.recv_timeout(Duration::from_millis(back_off_ms));
+                back_off_ms = (2 * back_off_ms).min(BACK_OFF_MS.1);
+            }
+        }
+    }
+}
+
+/// Says that there is no place, without waiting for anything. What has been asked is read first where it has
+/// come: a socket that is closed with bytes unread takes its last answer back.
+fn turn_away(mut stream: &TcpStream, busy: &[u8]) {
+    if stream.set_nonblocking(true).is_ok() {
+        let _ = stream.read(&mut [0; 4 << 10]);
+        let _ = stream.write(busy);
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+}
