@@ -449,8 +449,9 @@ impl Transactions {
     /// that we have chosen ourselves. So strangers that announce much and deliver nothing come last.
     fn ask_all(&mut self, turn: &mut Turn) {
         let is_inbound = |peer: &PeerId| turn.peers.get(*peer).is_none_or(|peer| peer.direction == Direction::Inbound);
+        let asked = self.exchanges.iter().filter(|(_, exchange)| exchange.wants());
         let mut peers: Vec<(u32, bool, PeerId)> =
-            self.exchanges.iter().map(|(peer, exchange)| (exchange.misses, is_inbound(peer), *peer)).collect();
+            asked.map(|(peer, exchange)| (exchange.misses, is_inbound(peer), *peer)).collect();
         peers.sort_unstable();
         for (.., peer) in peers {
             self.ask(turn, peer);
