@@ -188,18 +188,22 @@ impl AddressBook {
         mut skip: impl FnMut(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         let again = |entry: &Entry| lonely && entry.talked_at.is_some() && now.since(entry.tried_at) >= RETRY_LONELY_MS;
-        let ready: Vec<(SocketAddr, bool)> = self
-            .entries
-            .iter()
-            .filter(|&(&address, entry)| (entry.next_try <= now || again(entry)) && !skip(address))
-            .map(|(&address, entry)| (address, entry.talked_at.is_some()))
-            .collect();
+        let is_due = |entry: &Entry| entry.next_try <= now || again(entry);
         let proven = rng.below(10) < 7;
-        let mut pool: Vec<SocketAddr> = ready.iter().filter(|(_, tried)| *tried == proven).map(|(a, _)| *a).collect();
-        if pool.is_empty() {
-            pool = ready.into_iter().map(|(address, _)| address).collect();
+        let mut ready: [Vec<SocketAddr>; 2] = [Vec::new(), Vec::new()];
+        for (&address, entry) in self.entries.iter().filter(|(_, entry)| is_due(entry)) {
+            ready[usize::from(entry.talked_at.is_some() == proven)].push(address);
         }
-        if pool.is_empty() { None } else { Some(pool[rng.below(pool.len())]) }
+        let [others, wanted] = ready;
+        [wanted, others].into_iter().find_map(|mut of| {
+            while !of.is_empty() {
+                let address = of.swap_remove(rng.below(of.len()));
+                if !skip(address) {
+                    return Some(address);
+                }
+            }
+            None
+        })
     }
 
     /// What one peer is told: a sample of those that we have talked to ourselves.
