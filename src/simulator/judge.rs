@@ -35,7 +35,7 @@ use crate::simulator::queue::At;
 /// Of so many new tips one is the occasion to compare every coin of a ledger.
 const COMPARE_EVERY: u32 = 16;
 /// What was told to wait is followed for so long.
-const FOLLOWED_MS: u64 = 10 * 60_000;
+const FOLLOWED_MS: u64 = 5 * 60_000;
 /// A block that is refused so often in one life was not remembered.
 const REFUSALS_MAX: u32 = 24;
 /// Looks that a node may be behind the best of the others while nothing is in its way.

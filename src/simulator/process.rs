@@ -33,8 +33,6 @@ pub const INBOUND_MAX: usize = 32;
 pub const INBOUND_PER_IP: usize = 4;
 /// A connection that does not come about is given up after this.
 pub const CONNECT_MS: u64 = 3_000;
-/// How often the node is told that time has passed.
-pub const TICK_MS: u64 = 250;
 /// What verifying one signature takes.
 const SIGNATURE_US: u64 = 50;
 
@@ -45,6 +43,8 @@ pub(crate) struct Pace {
     pub(crate) turn_us: u64,
     /// What the disk takes for a sync.
     pub(crate) sync_us: u64,
+    /// How often the node is told that time has passed: a quarter of a second, or later where that was busy.
+    pub(crate) tick_us: u64,
 }
 
 /// See the top of the file.
@@ -92,7 +92,7 @@ impl Process {
     pub(crate) fn start(start: Start, disk: Arc<dyn Disk>, net: &mut Net) -> Result<Self, StoreError> {
         let Start { host, life, config, session, clock, pace, miner, vice } = start;
         let (node, _) = Node::open(config.clone(), &disk, &mut |_| {})?;
-        let in_us = net.chance.between(0, TICK_MS * 1_000);
+        let in_us = net.chance.between(0, pace.tick_us);
         net.plan(in_us, Happening::Tick(host, life));
         Ok(Self {
             server: Server::new(node.reader()),
@@ -201,14 +201,19 @@ impl Process {
         self.run(net)
     }
 
-    /// A quarter of a second has passed.
+    /// Some time has passed.
     pub(crate) fn on_tick(&mut self, net: &mut Net) -> Result<(), StoreError> {
-        net.plan(TICK_MS * 1_000, Happening::Tick(self.host, self.life));
+        net.plan(self.pace.tick_us, Happening::Tick(self.host, self.life));
         self.desk.tick();
         let (now, mono) = (net.now, self.now(net).mono);
-        let late = self.ends.values().filter_map(|end| Some((end.peer, end.on_time(now, mono).err()?)));
-        let over = self.ends.values().filter(|end| end.is_over(now)).map(|end| end.peer);
-        let (late, over): (Vec<_>, Vec<_>) = (late.collect(), over.collect());
+        let (mut late, mut over) = (Vec::new(), Vec::new());
+        for end in self.ends.values() {
+            if end.is_over(now) {
+                over.push(end.peer);
+            } else if let Err(reason) = end.on_time(now, mono) {
+                late.push((end.peer, reason));
+            }
+        }
         for (peer, reason) in late {
             self.end(net, peer, reason);
         }

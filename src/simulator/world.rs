@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::params::{NetworkSpec, Params};
 use crate::blockchain::storage::StoreError;
 use crate::node::NodeConfig;
@@ -47,6 +48,9 @@ const LOOK_MS: u64 = 60_000;
 const ROW_STEP_US: u64 = 100_000;
 /// Addresses that a node is told to stay connected to.
 const NAMED: usize = 2;
+/// Between two ticks of a node, where the machine has time for it; and where it has little.
+const TICK_MS: u64 = 250;
+const TICK_LATE_MS: u64 = 1_000;
 /// How much of the hash power cheats at the most, in percent, however many they are.
 const VICIOUS_PERCENT: u64 = 30;
 
@@ -150,7 +154,11 @@ impl World {
         let honest_ms = i64::try_from(chance.between(0, 40_000)).expect("small") - 20_000;
         let drift_ppm = i64::try_from(chance.between(0, 1_000)).expect("small") - 500;
         let ahead_ms = kind.and_then(|kind| kind.clock_ms(chance)).unwrap_or(honest_ms);
-        let pace = Pace { turn_us: chance.between(20, 1_000), sync_us: chance.between(500, 100_000) };
+        let pace = Pace {
+            turn_us: chance.between(20, 1_000),
+            sync_us: chance.between(500, 100_000),
+            tick_us: chance.between(TICK_MS * 1_000, TICK_LATE_MS * 1_000),
+        };
         Plan {
             host,
             config,
@@ -335,6 +343,7 @@ impl World {
 
     fn plan_payment(&mut self) {
         if let Some(mean_us) = 3_600_000_000_u64.checked_div(self.story.payments_per_hour) {
+            let mean_us = mean_us * self.story.payments_at_once;
             let wait_us = if self.crowd.has_row() { ROW_STEP_US } else { self.chance.exponential(mean_us) };
             self.net.plan(wait_us, Happening::Payment);
         }
@@ -346,18 +355,13 @@ impl World {
         if !self.is_calm {
             self.plan_payment();
         }
-        self.pay_through(host).map(drop)
-    }
-
-    /// Somebody pays through this node; gives the payment's id.
-    fn pay_through(&mut self, host: Host) -> Result<Option<Hash>, StoreError> {
+        let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
+        let together = if self.crowd.has_row() { 1 } else { together };
         let Self { machines, net, crowd, params, tally, .. } = self;
-        let Some(process) = machines[host].process_mut() else { return Ok(None) };
-        let Some(payment) = crowd.pay(params, process.node()) else { return Ok(None) };
-        tally.figures.payments += 1;
-        let id = payment.id();
-        process.submit(net, payment)?;
-        Ok(Some(id))
+        let Some(process) = machines[host].process_mut() else { return Ok(()) };
+        let payments: Vec<ReadTx> = (0..together).map_while(|_| crowd.pay(params, process.node())).collect();
+        tally.figures.payments += payments.len() as u64;
+        payments.into_iter().try_for_each(|payment| process.submit(net, payment))
     }
 
     // --- who looks on ---
