@@ -147,6 +147,7 @@ impl AddressBook {
 
     /// A handshake with this address succeeded.
     pub fn talked(&mut self, now: Now, address: SocketAddr) {
+        let address = plain(address);
         if self.entries.len() >= BOOK_MAX && !self.entries.contains_key(&address) && !self.drop_worst() {
             return;
         }
@@ -158,6 +159,7 @@ impl AddressBook {
 
     /// A dial came to nothing.
     pub fn failed(&mut self, now: Now, address: SocketAddr) {
+        let address = plain(address);
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.failures = entry.failures.saturating_add(1);
         (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(back_off_ms(entry.failures)));
@@ -230,6 +232,11 @@ impl AddressBook {
         let worst = strangers.max_by_key(|(_, entry)| entry.failures).map(|(&address, _)| address);
         worst.is_some_and(|address| self.entries.remove(&address).is_some())
     }
+}
+
+/// An address as messages and the file have it: what an operator wrote in another form is no second one.
+fn plain(address: SocketAddr) -> SocketAddr {
+    PeerAddress::from(address).into()
 }
 
 /// The wait after so many failures in a row.
@@ -331,6 +338,20 @@ mod tests {
         assert_eq!(waits[8..], [CUT_MS_MAX; 2]);
         assert_eq!(wait_after(&mut book, Ending::Cut, true), RETRY_LONELY_MS);
         assert_eq!(wait_after(&mut book, Ending::Good, false), RETRY_MS);
+    }
+
+    /// Goal: an address is one entry however it is written, so that what was saved comes back as it was.
+    /// Method: the same address as IPv4 and mapped into IPv6.
+    #[test]
+    fn one_address_is_one_entry() {
+        let (plain, mapped) = ("8.8.8.8:9000".parse(), "[::ffff:8.8.8.8]:9000".parse());
+        let (plain, mapped) = (plain.expect("an address"), mapped.expect("an address"));
+        let mut book = AddressBook::default();
+        book.talked(Now::default(), mapped);
+        book.talked(Now::default(), plain);
+        assert_eq!(book.proven().collect::<Vec<_>>(), [plain]);
+        book.failed(Now::default(), mapped);
+        assert_eq!(book.entries[&plain].failures, 1);
     }
 
     /// Goal: a damaged file never stops a node. Method: every byte of it changed, and every length.
