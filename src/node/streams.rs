@@ -147,6 +147,16 @@ impl Streams {
         self.of_peers.entry(peer).or_insert(stream);
     }
 
+    /// A peer has told of a block whose parent we do not know. If it has claimed more work than we have, its turn
+    /// comes by itself ([`Self::lead`]): while somebody leads it need not tell the same, or a newcomer would read
+    /// every header from each of its peers.
+    pub fn hear_of(&mut self, turn: &Turn, peer: PeerId) {
+        let is_in_line = turn.peers.get(peer).is_some_and(|known| known.work > turn.chain.known_work());
+        if !(is_in_line && self.has_leader(turn.now.mono)) {
+            self.follow(peer);
+        }
+    }
+
     /// A header is ahead of our clock: remembered if it is not far, and asked for again in time.
     pub fn remember_early(&mut self, turn: &Turn, early: sync::Early) {
         let sync::Early { peer, id, time } = early;
@@ -448,16 +458,20 @@ impl Streams {
         Ok(())
     }
 
-    /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
-    /// would tell the same; a branch that is only being weighed does not keep others from being heard.
-    fn lead(&mut self, turn: &Turn, is_slow: impl Fn(PeerId) -> bool) {
-        let now = turn.now.mono;
-        // Nor does one that lets us wait.
-        let leads = |stream: &Stream| {
+    /// Whether some peer tells us of more: not one that lets us wait, and not one whose branch is only being
+    /// weighed, for that keeps nobody else from being heard.
+    fn has_leader(&self, now: Mono) -> bool {
+        self.of_peers.values().any(|stream| {
             let waits = stream.asked_at.is_some_and(|at| now.since(at) >= LEAD_MS);
             !waits && !matches!(stream.stage, Stage::Weighed { .. })
-        };
-        if self.of_peers.values().any(leads) {
+        })
+    }
+
+    /// Starts to follow one more peer that claims more work than we know of: one at a time, since most would
+    /// tell the same.
+    fn lead(&mut self, turn: &Turn, is_slow: impl Fn(PeerId) -> bool) {
+        let now = turn.now.mono;
+        if self.has_leader(now) {
             return;
         }
         let known = turn.chain.known_work();
