@@ -431,10 +431,10 @@ impl Streams {
         }
     }
 
-    /// Asks for whatever can be asked for now.
-    /// Peers that let us wait with bodies are not followed for now.
-    pub fn pump(&mut self, turn: &mut Turn, is_slow: impl Fn(PeerId) -> bool) -> Result<(), StoreError> {
-        self.lead(turn, is_slow);
+    /// Asks for whatever can be asked for now. Not followed are for now those who let us wait with bodies, and those
+    /// whose new block is being put together from its sketch (`is_put_off`).
+    pub fn pump(&mut self, turn: &mut Turn, is_put_off: impl Fn(PeerId) -> bool) -> Result<(), StoreError> {
+        self.lead(turn, is_put_off);
         let weighing_allowed = turn.now.mono.since(self.weighed.0) >= 1_000 || self.weighed.1 < WEIGHED_PER_S;
         for (&peer, stream) in &mut self.of_peers {
             let ready = match stream.stage {
@@ -469,7 +469,7 @@ impl Streams {
 
     /// Starts to follow one more peer that claims more work than we know of: one at a time, since most would
     /// tell the same.
-    fn lead(&mut self, turn: &Turn, is_slow: impl Fn(PeerId) -> bool) {
+    fn lead(&mut self, turn: &Turn, is_put_off: impl Fn(PeerId) -> bool) {
         let now = turn.now.mono;
         if self.has_leader(now) {
             return;
@@ -477,7 +477,7 @@ impl Streams {
         let known = turn.chain.known_work();
         let free = |id: &PeerId| {
             let is_paused = self.paused.get(id).is_some_and(|until| *until > now);
-            !self.of_peers.contains_key(id) && !is_paused && !is_slow(*id)
+            !self.of_peers.contains_key(id) && !is_paused && !is_put_off(*id)
         };
         // Who has shown a branch that is being fetched need not show it again.
         let shown = |peer: &Peer| peer.leaves().any(|leaf| turn.chain.headers().is_worth(&leaf, known).is_some());
