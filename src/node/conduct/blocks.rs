@@ -62,7 +62,7 @@ impl Conduct {
         }
         let Some(parent) = turn.chain.position(&prev)? else {
             // It is ahead of us, or on another branch: its headers will tell.
-            self.streams.follow(peer);
+            self.streams.hear_of(turn, peer);
             return Ok(());
         };
         let position = match parent.child(turn.chain.params(), &header, turn.now.wall) {

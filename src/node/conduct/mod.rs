@@ -342,7 +342,7 @@ impl Conduct {
         self.prune_headers(turn);
         if room == Room::Enough {
             let now = turn.now.mono;
-            self.streams.pump(turn, |peer| self.sync.is_slow(now, peer))?;
+            self.streams.pump(turn, |peer| self.sync.is_slow(now, peer) || self.sketches.is_open(peer))?;
             self.sync.pump(turn);
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
