@@ -195,7 +195,7 @@ impl Dialer {
         if self.named.len() >= NAMED_MAX {
             return Err(format!("{NAMED_MAX} peers are named already; disconnect one first"));
         }
-        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, next: now, nonce: None, told: false };
+        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, cuts: 0, next: now, nonce: None, told: false };
         // Those that were asked for come before the network's seeds.
         self.named.insert(0, named);
         Ok(())

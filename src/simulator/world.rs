@@ -439,9 +439,7 @@ impl World {
                 self.count(report);
                 let Self { machines, net, judge, crowd, .. } = self;
                 let machine = &machines[host];
-                machine.process().map_or(Ok(()), |process| {
-                    judge.on_report(scene(machine, process, net, crowd), report)
-                })
+                machine.process().map_or(Ok(()), |process| judge.on_report(scene(machine, process, net, crowd), report))
             }
             Note::HungUp { on, reason } => {
                 self.tally.figures.hang_ups += 1;
