@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use real_std::sync::atomic::AtomicUsize;
 use real_std::sync::{Mutex, MutexGuard};
 
-pub(crate) use real_crossbeam::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
+pub(crate) use real_crossbeam::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 use crate::model::chance::once_in;
 use crate::model::time::pass;
@@ -124,6 +124,25 @@ impl<T> Sender<T> {
         give_way();
         self.0.put(value)
     }
+
+    /// The time may be over whenever there is no room.
+    pub(crate) fn send_deadline(&self, value: T, until: Instant) -> Result<(), SendTimeoutError<T>> {
+        let mut left = Some(value);
+        wait(&[&self.0.bell], || match self.0.put(left.take().expect("it comes back when it does not fit")) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Disconnected(value)) => Some(Err(SendTimeoutError::Disconnected(value))),
+            Err(TrySendError::Full(value)) if is_over(until) => Some(Err(SendTimeoutError::Timeout(value))),
+            Err(TrySendError::Full(value)) => {
+                left = Some(value);
+                None
+            }
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        give_way();
+        self.0.queue().waiting.len()
+    }
 }
 
 impl<T> Receiver<T> {
@@ -139,20 +158,20 @@ impl<T> Receiver<T> {
 
     /// The time may be over whenever nothing is there.
     pub(crate) fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
-        let until = Instant::now() + limit;
-        let mut looks = 0;
-        wait(&[self.bell().expect("only the owner waits for time")], || {
-            looks += 1;
-            match self.take() {
-                Ok(value) => Some(Ok(value)),
-                Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
-                Err(TryRecvError::Empty) if is_explored() && once_in(2) => {
-                    pass(limit);
-                    Some(Err(RecvTimeoutError::Timeout))
-                }
-                Err(TryRecvError::Empty) => (Instant::now() >= until).then_some(Err(RecvTimeoutError::Timeout)),
-            }
+        self.recv_deadline(Instant::now() + limit)
+    }
+
+    /// The same.
+    pub(crate) fn recv_deadline(&self, until: Instant) -> Result<T, RecvTimeoutError> {
+        wait(&[self.bell().expect("only the owner waits for time")], || match self.take() {
+            Ok(value) => Some(Ok(value)),
+            Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
+            Err(TryRecvError::Empty) => is_over(until).then_some(Err(RecvTimeoutError::Timeout)),
         })
+    }
+
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        self.shared().map(|shared| shared.capacity)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -195,6 +214,16 @@ impl<T> Receiver<T> {
             }
         }
     }
+}
+
+/// Whether a wait until then has lasted long enough: by chance, and then so much time has passed.
+fn is_over(until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    if is_explored() && !left.is_zero() && once_in(2) {
+        pass(left);
+        return true;
+    }
+    left.is_zero()
 }
 
 /// What a choice is made between.

@@ -41,6 +41,11 @@ pub(crate) mod atomic {
             give_way();
             self.0.fetch_add(more, Ordering::SeqCst)
         }
+
+        pub(crate) fn fetch_max(&self, value: u64, _: Ordering) -> u64 {
+            give_way();
+            self.0.fetch_max(value, Ordering::SeqCst)
+        }
     }
 
     /// What a counter stands at, and what it stood at when it was highest.
