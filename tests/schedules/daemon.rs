@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::spawn;
+use std::time::Duration;
 
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::PersistentBlockchain;
 use spindle::node::event::Target;
+use spindle::node::orders::Order;
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
 
@@ -17,6 +19,7 @@ use crate::model::weave::{World, give_way, world};
 use crate::net::{SocketAddr, TcpListener};
 use crate::network::budget::Budget;
 use crate::owner::params;
+use crate::runtime::handle::HandleError;
 use crate::runtime::{Config, Daemon, DaemonError};
 
 /// Time passes now and then, and no socket takes much.
@@ -42,6 +45,13 @@ fn tip_on(disk: &MemoryDisk) -> Hash {
     store.reader().tip().id
 }
 
+/// Wants blocks, and does not wait for them.
+fn generate(node: &Daemon, count: u32) {
+    let order = Order::Generate { count, payout: None };
+    let answer = node.handle().order(order, Duration::ZERO);
+    assert!(matches!(answer, Err(HandleError::Late { .. } | HandleError::Stopping)), "{answer:?}");
+}
+
 fn a_while() {
     (0..below(600)).for_each(|_| give_way());
 }
@@ -53,9 +63,9 @@ fn whole_nodes_end_whenever_they_are_stopped() {
     explore("whole nodes", lively, || {
         let disks: [MemoryDisk; 2] = Default::default();
         let first = start(at(9_000), None, &disks[0]);
-        assert!(first.generate(2));
+        generate(&first, 2);
         let second = start(at(9_001), Some(at(9_000)), &disks[1]);
-        assert!(second.generate(1));
+        generate(&second, 1);
         a_while();
         if second.tip().id == first.tip().id {
             seen("synced before the stop");
@@ -83,7 +93,7 @@ fn a_failing_disk_and_a_stop_may_meet() {
         let node = start(at(9_000), None, &disk);
         let handle = node.stop_handle();
         disk.fail_sync(if below(2) == 0 { 1 } else { 2 });
-        assert!(node.generate(2));
+        generate(&node, 2);
         let stoppers = [handle.clone(), handle].map(|handle| {
             spawn(move || {
                 a_while();
@@ -111,7 +121,7 @@ fn a_dropped_node_leaves_nothing() {
     explore("dropped node", lively, || {
         let disk = MemoryDisk::default();
         let node = start(at(9_000), Some(at(9_001)), &disk);
-        assert!(node.generate(1));
+        generate(&node, 1);
         a_while();
         drop(node);
         drop(TcpListener::bind(at(9_000)).expect("nobody has the port any more"));
