@@ -5,9 +5,10 @@ mod common;
 use std::net::SocketAddr;
 
 use common::world::{START, World};
-use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader};
+use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader, Header};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
+use spindle::blockchain::reject::Reject;
 use spindle::node::event::{Announced, Direction, Event, PeerId};
 use spindle::node::message::{Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
@@ -297,6 +298,15 @@ fn body_that_breaks_a_rule_is_never_asked_for_again() {
         assert_eq!(world.connections(0), 0, "its sender is cut");
         assert!(world.members[0].node.chain().is_condemned(&bad.id()));
     }
+    // Nor is what builds on it, and whoever is cut for that hears of both blocks.
+    let child = common::sealed(Block { header: Header { height: 3, prev: bad.id(), ..bad.header }, ..bad.clone() });
+    let peer = world.puppet(0, [198, 51, 100, 7]);
+    world.told(0);
+    let sketch = NewBlock { header: child.header, coinbase: child.coinbase, short_ids: List::first_of(vec![[1; 6]]) };
+    let header = CheckedHeader::check(child.header).expect("regtest takes any hash");
+    world.step(0, Event::NewBlock { peer, block: Announced::Sketch(header, Box::new(sketch)) });
+    let cut = Reason::Rejected { id: child.id(), reject: Reject::Condemned { id: bad.id() } };
+    assert!(world.told(0).iter().any(|told| matches!(told, Report::Disconnected { reason, .. } if *reason == cut)));
 }
 
 fn frame_of(block: &[u8]) -> Vec<u8> {
