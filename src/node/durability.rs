@@ -21,6 +21,9 @@ const GROUP_BYTES: u64 = 16 << 20;
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Tips that wait for their sync. More are only counted by the last of them.
 const PENDING_MAX: usize = 64;
+/// Blocks whose payments people are yet to be told of: 147 KiB each at the most. More come only where a disk
+/// takes longer for a sync than the network for as many blocks, and are passed over in silence.
+const CONFIRMING_MAX: usize = 4;
 
 /// What waits for the disk.
 #[derive(Debug)]
@@ -32,9 +35,19 @@ pub struct Durability {
     tips: VecDeque<BlockMeta>,
     /// Blocks of ours that are not durable yet.
     mined: VecDeque<BlockMeta>,
+    confirming: VecDeque<Confirming>,
     checkpoint: Checkpoint,
     /// Where the block file ended when the newest checkpoint was taken.
     checkpointed: u64,
+}
+
+/// A block with payments that had waited here.
+#[derive(Debug)]
+struct Confirming {
+    block: BlockMeta,
+    ids: Vec<Hash>,
+    /// The file when the block was connected: all of this made its branch the heaviest.
+    upto: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +68,7 @@ impl Durability {
             asked_at: Mono(0),
             tips: VecDeque::new(),
             mined: VecDeque::new(),
+            confirming: VecDeque::new(),
             checkpoint: Checkpoint::None,
             checkpointed,
         }
@@ -73,7 +87,26 @@ impl Durability {
         self.mined.push_back(*meta);
     }
 
-    /// Asks for whatever the disk should do now.
+    /// These have waited here and are in a block now.
+    pub fn on_confirmed(&mut self, chain: &Chain, block: BlockMeta, ids: Vec<Hash>) {
+        if self.confirming.len() < CONFIRMING_MAX {
+            let upto = chain.store().appended_bytes();
+            self.confirming.push_back(Confirming { block, ids, upto });
+        }
+    }
+
+    /// Tells people of payments whose block is on the chain and cannot be lost any more.
+    fn tell_confirmed(&mut self, chain: &Chain, out: &mut Vec<Effect>) {
+        let durable = chain.store().durable_bytes();
+        while let Some(Confirming { block, ids, .. }) = self.confirming.pop_front_if(|next| next.upto <= durable) {
+            // It may have been left again, or the walk that applied it turned back.
+            if chain.reader().is_active(&block) {
+                out.push(Effect::Tell(Report::Confirmed { height: block.header.height, ids }));
+            }
+        }
+    }
+
+    /// Asks for whatever the disk should do now, and tells what waited for it.
     pub fn pump(&mut self, now: Mono, chain: &Chain, catching_up: bool, out: &mut Vec<Effect>) {
         let appended = chain.store().appended_bytes();
         let waits = catching_up
@@ -88,6 +121,9 @@ impl Durability {
             self.checkpoint = Checkpoint::Taken(*chain.tip(), chain.ledger().clone());
         }
         self.start_checkpoint(chain.store().durable_bytes(), out);
+        if chain.rests() {
+            self.tell_confirmed(chain, out);
+        }
     }
 
     fn ask(&mut self, now: Mono, upto: u64, out: &mut Vec<Effect>) {

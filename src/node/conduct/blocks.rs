@@ -136,17 +136,30 @@ impl Conduct {
     }
 
     /// The pool goes where the walk has gone.
-    pub(super) fn follow(&mut self, turn: &mut Turn) {
+    pub(super) fn follow(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         for passed in turn.chain.take_passed() {
             if let Passed::Connected(block) = &passed
                 && !catching_up
             {
-                tell_confirmed(turn, block);
+                self.note_confirmed(turn, block)?;
             }
             self.transactions.on_passed(&passed);
             pool_follows(turn.pool, &passed);
         }
+        Ok(())
+    }
+
+    /// Transactions that waited here are in a block now: news for people once it is durable.
+    fn note_confirmed(&mut self, turn: &Turn, block: &CheckedBlock) -> Result<(), StoreError> {
+        let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
+        let ids: Vec<Hash> = ids.copied().collect();
+        if !ids.is_empty()
+            && let Some(meta) = turn.chain.store().find_meta(&block.id())?
+        {
+            self.durability.on_confirmed(turn.chain, meta, ids);
+        }
+        Ok(())
     }
 
     /// Goes on towards the heaviest branch, for one turn's bytes.
@@ -206,14 +219,5 @@ pub(super) fn pool_follows(pool: &mut Mempool, passed: &Passed) {
     match passed {
         Passed::Connected(block) => pool.on_block_connected(block),
         Passed::Undone(block) => pool.on_block_undone(block),
-    }
-}
-
-/// Tells people of transactions that waited here and are in a block now.
-fn tell_confirmed(turn: &mut Turn, block: &CheckedBlock) {
-    let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
-    let ids: Vec<Hash> = ids.copied().collect();
-    if !ids.is_empty() {
-        turn.tell(Report::Confirmed { height: block.header().height, ids });
     }
 }

@@ -98,7 +98,7 @@ impl Conduct {
     /// Peers hear of a new tip before the pool does: what the walk has passed is taken note of first thing in
     /// the next turn, and until then there is more to do.
     pub(super) fn turn(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
-        self.follow(turn);
+        self.follow(turn)?;
         self.handle(turn, event)?;
         self.walk(turn)?;
         self.pump(turn)
