@@ -17,6 +17,7 @@ use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
 use spindle::node::event::{Effect, Event, PeerId};
 use spindle::node::message::{Message, TX_IDS_MAX};
 use spindle::node::reason::Reason;
+use spindle::node::report::Report;
 use spindle::node::transactions::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
@@ -649,7 +650,7 @@ fn a_payment_may_come_just_before_the_block_that_makes_it_mature() {
     assert!(pool_has(&world, 0, &transfer));
 }
 
-/// Goal: what undone blocks held waits again, everybody hears of it, and the other branch's miner packs it.
+/// Goal: what undone blocks held waits again, peers and people hear of it, and the other branch's miner packs it.
 /// Method: two nodes mine apart; one confirms payments, a row of them too; then they meet, and the other mines.
 #[test]
 fn payments_of_undone_blocks_are_mined_on_the_other_branch() {
@@ -673,6 +674,13 @@ fn payments_of_undone_blocks_are_mined_on_the_other_branch() {
     world.connect(0, 1);
     world.pass(3_000);
     assert_eq!(world.tip(0), world.tip(1));
+    let unconfirmed = world.told(0).into_iter().filter_map(|report| match report {
+        Report::Unconfirmed { ids } => Some(ids),
+        _ => None,
+    });
+    let unconfirmed: BTreeSet<Hash> = unconfirmed.flatten().collect();
+    let undone: BTreeSet<Hash> = payments[..5].iter().chain([&payments[6]]).map(Transaction::id).collect();
+    assert_eq!(unconfirmed, undone, "people are told, and only of those that were in a block");
     for who in 0..2 {
         for payment in payments[..5].iter().chain([&payments[6], &late]) {
             assert!(pool_has(&world, who, payment), "node {who}");

@@ -53,6 +53,11 @@ pub enum Report {
         /// Their ids.
         ids: Vec<Hash>,
     },
+    /// Transactions were in blocks that are undone, and wait again.
+    Unconfirmed {
+        /// Their ids.
+        ids: Vec<Hash>,
+    },
     /// Blocks up to here survive a power cut.
     Durable {
         /// Height of the newest block on the active chain that is durable.
@@ -175,13 +180,11 @@ impl fmt::Display for Report {
             }
             Self::Confirmed { height, ids } => {
                 write!(f, "block at height={height} confirms")?;
-                for id in ids.iter().take(IDS_SHOWN) {
-                    write!(f, " {id:.16}")?;
-                }
-                match ids.len().saturating_sub(IDS_SHOWN) {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more transactions that waited here"),
-                }
+                write_some(f, ids, "that waited here")
+            }
+            Self::Unconfirmed { ids } => {
+                f.write_str("no longer confirmed, and waiting again:")?;
+                write_some(f, ids, "of blocks that are undone")
             }
             Self::Durable { height, hash } => write!(f, "durable height={height} hash={hash}"),
             Self::Mined { height, hash } => write!(f, "mined height={height} hash={hash}, durable"),
@@ -215,5 +218,16 @@ impl fmt::Display for Report {
             }
             Self::Note { text, .. } => f.write_str(text),
         }
+    }
+}
+
+/// The first of these, and how many more there are.
+fn write_some(f: &mut fmt::Formatter<'_>, ids: &[Hash], which: &str) -> fmt::Result {
+    for id in ids.iter().take(IDS_SHOWN) {
+        write!(f, " {id:.16}")?;
+    }
+    match ids.len().saturating_sub(IDS_SHOWN) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more transactions {which}"),
     }
 }
