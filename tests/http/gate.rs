@@ -29,8 +29,8 @@ impl Door {
 
     /// What a request with these fields may do; `COOKIE` in them stands for the real one.
     fn asked(&self, fields: &[&str]) -> Result<Access, u16> {
-        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-        let text = format!("GET / HTTP/1.1\r\n{fields}\r\n").replace("COOKIE", self.cookie.hex());
+        let lines = [&["GET / HTTP/1.1"], fields, &["\r\n"]].concat();
+        let text = lines.join("\r\n").replace("COOKIE", self.cookie.hex());
         let mut buffer = RequestBuffer::default();
         buffer.space()[..text.len()].copy_from_slice(text.as_bytes());
         buffer.filled(text.len());

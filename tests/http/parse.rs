@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use spindle::rpc::http::Method;
 use spindle::rpc::http::parse::{
-    BODY_BYTES_MAX, BUFFER_BYTES_MAX, FIELDS_BYTES_MAX, FIELDS_MAX, Front, LINE_BYTES_MAX, RequestBuffer,
+    After, BODY_BYTES_MAX, BUFFER_BYTES_MAX, FIELDS_BYTES_MAX, FIELDS_MAX, Front, LINE_BYTES_MAX, RequestBuffer,
 };
 
 /// What comes out of a stream of bytes.
@@ -16,7 +16,7 @@ enum Out {
         path: String,
         query: String,
         body: Vec<u8>,
-        keep_alive: bool,
+        after: After,
     },
     Refused(u16, &'static str),
     /// More was expected when the bytes ended.
@@ -47,7 +47,7 @@ fn read(bytes: &[u8], sizes: &[usize]) -> Vec<Out> {
                     path: head.path.into(),
                     query: head.query.into(),
                     body: body.into(),
-                    keep_alive: head.keep_alive,
+                    after: head.after,
                 },
                 Ok(_) => break,
             };
@@ -70,7 +70,7 @@ fn refusal(bytes: &[u8]) -> Option<u16> {
 
 fn get(path: &str, query: &str) -> Out {
     let (path, query) = (path.to_owned(), query.to_owned());
-    Out::Request { method: Method::Get, wants_body: true, path, query, body: Vec::new(), keep_alive: true }
+    Out::Request { method: Method::Get, wants_body: true, path, query, body: Vec::new(), after: After::Keep }
 }
 
 const HOST: &str = "Host: 127.0.0.1:10000\r\n";
@@ -88,7 +88,7 @@ fn requests_come_out_in_order() {
         path: "/json_rpc".into(),
         query: String::new(),
         body: b"{}\0\n".to_vec(),
-        keep_alive: false,
+        after: After::Close,
     };
     let head = Out::Request {
         method: Method::Get,
@@ -96,7 +96,7 @@ fn requests_come_out_in_order() {
         path: "/%20".into(),
         query: "x?y".into(),
         body: Vec::new(),
-        keep_alive: true,
+        after: After::KeepAndSay,
     };
     assert_eq!(read(text.as_bytes(), &[usize::MAX]), [get("/a", "b=c"), post, head]);
 }
