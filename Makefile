@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test check fmt bench soak
+.PHONY: help run-two test check fmt bench soak fuzz
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-8s  %s\n", $$1, $$2 }'
@@ -29,3 +29,6 @@ bench: ## measure, and print one table
 
 soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that fails and says how to see it again
 	$(CARGO) run --release --quiet -- simulate --seeds $(or $(SEEDS),1000) --seed $(or $(FIRST),0)
+
+fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
