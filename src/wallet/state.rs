@@ -390,6 +390,9 @@ impl State {
         }
         let (&start, rest) =
             marks.split_first().ok_or_else(|| CodecError::Malformed("a wallet without a beginning".into()))?;
+        if !marks.is_sorted_by(|below, above| below.height < above.height) {
+            return Err(CodecError::Malformed("the blocks that it has looked at are out of order".into()));
+        }
         let mut state = Self::new(start);
         state.marks.extend(rest);
         for record in records {
