@@ -1,5 +1,7 @@
 //! The program as a person meets it: words in; lines, files and an exit code out.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -7,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use common::process::free_port;
 use serde_json::{Value, json};
 use spindle::blockchain::params::Params;
 use spindle::blockchain::storage::{PersistentBlockchain, RecordNo};
@@ -491,17 +494,6 @@ impl Running {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).expect("text");
         (self.child.wait().expect("it ended").code(), rest)
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    loop {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        if port < 64_536 {
-            return port;
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::cli::payout::MineTo;
 use crate::cli::{directory, logging, network, signals, values, version};
 use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
+use crate::rpc::running::{self, Rpc, RpcError};
 use crate::runtime::{Config, DaemonError, Opened, StopHandle, bind};
 
 /// Mining threads that an option may ask for: more than any small machine has.
@@ -37,6 +38,19 @@ pub struct DaemonCommand {
     /// port to listen on; the RPC's is 1000 above it [the network's: local 9000, regtest 9100]
     #[argh(option, from_str_fn(values::port))]
     port: Option<u16>,
+    /// do without the RPC: no command, page or wallet reaches the node [no]
+    #[argh(switch)]
+    no_rpc: bool,
+    /// port of the RPC [1000 above the peers']
+    #[argh(option, from_str_fn(values::rpc_port))]
+    rpc_port: Option<u16>,
+    /// address of the RPC; from another machine everything takes the cookie, and nothing is encrypted
+    /// [127.0.0.1: this machine alone]
+    #[argh(option, from_str_fn(values::bind))]
+    rpc_bind: Option<IpAddr>,
+    /// a name that others have for this machine, by which the RPC may be asked; may come several times [none]
+    #[argh(option, from_str_fn(values::host))]
+    rpc_name: Vec<String>,
     /// address to listen on [127.0.0.1: this machine alone]
     #[argh(option, from_str_fn(values::bind), default = "IpAddr::V4(Ipv4Addr::LOCALHOST)")]
     bind: IpAddr,
@@ -88,10 +102,11 @@ impl DaemonCommand {
     /// Runs the node until it is told to stop.
     pub fn run(self) -> Result<(), Failure> {
         let level = self.log;
-        let (mut config, mine_to) = self.check()?;
+        let Checked { mut config, mine_to, rpc } = self.check()?;
         logging::start(level)?;
         // What is in use is found out before anything is made.
         let listener = bind(&config)?;
+        let rpc = rpc.map(|(address, names)| Ok::<_, RpcError>((running::bind(address)?, names))).transpose()?;
         let directory = Arc::new(DataDir::open(&config.data_dir).map_err(DaemonError::Store)?);
         if let Some(mine_to) = mine_to {
             let (payout, made) = mine_to.payout()?;
@@ -107,13 +122,26 @@ impl DaemonCommand {
         let opened = open(&config, listener, directory)?;
         stopper.set(opened.stop_handle());
         tell(&opened);
-        Ok(opened.run()?.wait()?)
+        let daemon = opened.run()?;
+        let rpc = rpc.map(|(listener, names)| Rpc::start(daemon.handle().clone(), listener, names, &config.data_dir));
+        // A node that should be asked and cannot be is stopped like any other.
+        let rpc = match rpc.transpose() {
+            Ok(rpc) => rpc,
+            Err(error) => {
+                daemon.stop()?;
+                return Err(error.into());
+            }
+        };
+        daemon.rest();
+        drop(rpc);
+        Ok(daemon.stop()?)
     }
 
     /// Everything that can be wrong with the options, before anything is touched.
-    fn check(self) -> Result<(Config, Option<MineTo>), Failure> {
+    fn check(self) -> Result<Checked, Failure> {
         let params = network::load(&self.network)?;
         let port = self.port.unwrap_or(params.spec().port);
+        let rpc = self.rpc(port)?;
         if params.spec().name == Params::regtest().spec().name && !self.bind.is_loopback() && !self.expose_regtest {
             return Err(Failure::options(format!(
                 "option `--bind`: `{}` would let others reach regtest, whose blocks take no work, so that anybody could \
@@ -143,8 +171,40 @@ impl DaemonCommand {
             max_outbound: self.max_outbound,
             ..Config::new(Arc::new(params), data_dir)
         };
-        Ok((config, mine_to))
+        Ok(Checked { config, mine_to, rpc })
     }
+
+    /// Where the RPC listens, and by which names it may be asked; `None` without one.
+    fn rpc(&self, port: u16) -> Result<Option<(SocketAddr, Vec<String>)>, Failure> {
+        if self.no_rpc {
+            let idle = [
+                ("--rpc-port", self.rpc_port.is_some()),
+                ("--rpc-bind", self.rpc_bind.is_some()),
+                ("--rpc-name", !self.rpc_name.is_empty()),
+            ];
+            return match idle.iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(Failure::options(format!(
+                    "option `{option}` does nothing beside `--no-rpc`; leave one of them out"
+                ))),
+                None => Ok(None),
+            };
+        }
+        let neighbour = || port.checked_add(values::RPC_PORT_OFFSET).expect("a port was checked to have a neighbour");
+        let rpc_port = self.rpc_port.unwrap_or_else(neighbour);
+        if rpc_port == port {
+            return Err(Failure::options(format!("option `--rpc-port`: `{port}` is the peers' port; choose another")));
+        }
+        let ip = self.rpc_bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Ok(Some((SocketAddr::new(ip, rpc_port), self.rpc_name.clone())))
+    }
+}
+
+/// What the options come to.
+struct Checked {
+    config: Config,
+    mine_to: Option<MineTo>,
+    /// Where the RPC listens, and by which names it may be asked.
+    rpc: Option<(SocketAddr, Vec<String>)>,
 }
 
 /// Passes a wish to stop on to the node. While that is still opening its chain, the process ends at

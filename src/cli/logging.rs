@@ -17,7 +17,7 @@ pub fn start(level: LevelFilter) -> Result<(), Failure> {
     // systemd says so: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24JOURNAL_STREAM
     let timed = env::var_os("JOURNAL_STREAM").is_none();
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level).format(move |line, record| {
+    builder.filter_level(LevelFilter::Debug).format(move |line, record| {
         let level = match record.level() {
             Level::Error => "error",
             Level::Warn => "warn ",
@@ -29,5 +29,8 @@ pub fn start(level: LevelFilter) -> Result<(), Failure> {
         }
         writeln!(line, "{level} {}", record.args())
     });
-    builder.try_init().map_err(|error| Failure::world(format!("cannot start the log: {error}")))
+    builder.try_init().map_err(|error| Failure::world(format!("cannot start the log: {error}")))?;
+    // The log itself takes every line; this says which are made, and may be said again while the node runs.
+    log::set_max_level(level);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What an option's value may be. Each function gives the value or the rest of a sentence that begins
 //! with "`value`": what is wrong with it, and what is allowed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
@@ -16,6 +16,20 @@ pub const PORT_MAX: u16 = u16::MAX - RPC_PORT_OFFSET;
 pub fn port(text: &str) -> Result<u16, String> {
     let limit = format!("1 to {PORT_MAX} are allowed, because port + {RPC_PORT_OFFSET} is the RPC's");
     number(text, 1..=u64::from(PORT_MAX), &limit).map(|port| u16::try_from(port).expect("it is within the range"))
+}
+
+/// A port that has no neighbour to think of.
+pub fn rpc_port(text: &str) -> Result<u16, String> {
+    number(text, 1..=65_535, "1 to 65535 are allowed").map(|port| u16::try_from(port).expect("it is within the range"))
+}
+
+/// A name of this machine.
+pub fn host(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(plain) {
+        return Err("is not a host's name; letters, digits, `-`, `_` and `.` are allowed, and no port".into());
+    }
+    Ok(text.to_owned())
 }
 
 /// A whole number within a range; `limit` says which.
@@ -48,25 +62,7 @@ pub fn bind(text: &str) -> Result<IpAddr, String> {
 
 /// `HOST:PORT`: an address, or a name that is looked up when it is dialled.
 pub fn target(text: &str) -> Result<Target, String> {
-    let form = "HOST:PORT is needed, such as 192.168.1.7:9000, [::1]:9000 or node.example:9000";
-    let Some((host, port)) = text.rsplit_once(':') else { return Err(format!("has no port; {form}")) };
-    number(port, 1..=65_535, "1 to 65535 are allowed").map_err(|why| format!("has a wrong port, `{port}` {why}"))?;
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        if address.ip().is_unspecified() {
-            return Err(format!("is nobody's address; {form}"));
-        }
-        return Ok(Target::Address(address));
-    }
-    let label = |label: &str| {
-        let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let name = host.strip_suffix('.').unwrap_or(host);
-    if numeric || name.len() > 253 || !name.split('.').all(label) {
-        return Err(format!("has no such host as `{host}`; {form}"));
-    }
-    Ok(Target::Name(text.to_owned()))
+    Target::parse(text)
 }
 
 /// How much the log says.

@@ -44,6 +44,19 @@ struct Entry {
     next_try: Mono,
 }
 
+/// An address, as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Where.
+    pub address: SocketAddr,
+    /// When a handshake with it last succeeded.
+    pub talked_at: Option<Wall>,
+    /// Dials in a row that came to nothing.
+    pub failures: u32,
+    /// Before this it is not dialled.
+    pub next_try: Mono,
+}
+
 impl Entry {
     /// One that was never tried.
     fn new(group: u32, talked_at: Option<Wall>) -> Self {
@@ -123,6 +136,16 @@ impl AddressBook {
     /// Those that a handshake succeeded with once.
     pub fn proven(&self) -> impl Iterator<Item = SocketAddr> {
         self.entries.iter().filter(|(_, entry)| entry.talked_at.is_some()).map(|(&address, _)| address)
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = Known> {
+        self.entries.iter().map(|(&address, entry)| Known {
+            address,
+            talked_at: entry.talked_at,
+            failures: entry.failures,
+            next_try: entry.next_try,
+        })
     }
 
     /// Takes what a peer told, as far as it may be; gives how many were new.

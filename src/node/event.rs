@@ -44,6 +44,36 @@ pub enum Target {
     Name(String),
 }
 
+impl Target {
+    /// From `HOST:PORT`; an error is the rest of a sentence that begins with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let form = "HOST:PORT is needed, such as 192.168.1.7:9000, [::1]:9000 or node.example:9000";
+        let Some((host, port)) = text.rsplit_once(':') else { return Err(format!("has no port; {form}")) };
+        // `parse` would take a sign.
+        let is_port =
+            port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+        if !is_port {
+            return Err(format!("has a wrong port, `{port:.20}`; 1 to 65535 are allowed"));
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            if address.ip().is_unspecified() {
+                return Err(format!("is nobody's address; {form}"));
+            }
+            return Ok(Self::Address(address));
+        }
+        let label = |label: &str| {
+            let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+            plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+        };
+        let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let name = host.strip_suffix('.').unwrap_or(host);
+        if numeric || name.len() > 253 || !name.split('.').all(label) {
+            return Err(format!("has no such host as `{host:.260}`; {form}"));
+        }
+        Ok(Self::Name(text.to_owned()))
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

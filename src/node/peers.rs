@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::node::event::{Direction, Effect, PeerId, Target};
-use crate::node::message::{Hello, Message};
+use crate::node::message::{Hello, Message, shown};
 use crate::primitives::hash::Hash;
 use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Wall};
@@ -38,6 +38,8 @@ pub struct Peer {
     pub target: Option<Target>,
     /// The node behind it.
     pub nonce: u64,
+    /// Its program and version, in its own words; at most 64 plain characters.
+    pub agent: String,
     /// Where it listens; 0 if it does not.
     pub listen_port: u16,
     /// The height that it is known to have.
@@ -206,6 +208,7 @@ impl Peers {
             direction,
             target,
             nonce: hello.nonce,
+            agent: shown(&hello.agent),
             listen_port: hello.listen_port,
             height: hello.height,
             work: hello.work,

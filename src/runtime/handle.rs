@@ -171,14 +171,24 @@ impl Handle {
         self.send(Ask::Order(order, reply), &answer, limit)
     }
 
+    /// Gives an order and does not wait: what becomes of it comes through the channel, which breaks when the node
+    /// ends. For whoever has to look at something else meanwhile.
+    pub fn give(&self, order: Order, limit: Duration) -> Result<Receiver<Answer>, HandleError> {
+        let (reply, answer) = bounded(1);
+        self.bring(Ask::Order(order, reply), Instant::now() + limit, limit)?;
+        Ok(answer)
+    }
+
+    fn bring(&self, ask: Ask, until: Instant, limit: Duration) -> Result<(), HandleError> {
+        let late = HandleError::Late { limit_ms: limit.as_millis() };
+        let sent = self.asks.send_deadline(ask, until);
+        sent.map_err(|error| if error.is_timeout() { late } else { HandleError::Stopping })
+    }
+
     fn send<T>(&self, ask: Ask, answer: &Receiver<T>, limit: Duration) -> Result<T, HandleError> {
         let until = Instant::now() + limit;
         let late = HandleError::Late { limit_ms: limit.as_millis() };
-        self.asks.send_deadline(ask, until).map_err(
-            |error| {
-                if error.is_timeout() { late } else { HandleError::Stopping }
-            },
-        )?;
+        self.bring(ask, until, limit)?;
         answer.recv_deadline(until).map_err(|error| match error {
             RecvTimeoutError::Timeout => late,
             RecvTimeoutError::Disconnected => HandleError::Stopping,

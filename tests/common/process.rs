@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,19 @@ pub(crate) fn spindle() -> Command {
     Command::new(env!("CARGO_BIN_EXE_spindle"))
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment, and nobody on its neighbour, which is the RPC's.
+///
+/// From below those that the system deals out by itself, and never twice in one process: of each two thousand the
+/// lower one is for peers and the upper one for their neighbours.
 pub(crate) fn free_port() -> u16 {
+    static DEALT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        // The daemon wants a neighbour for its RPC.
-        if port < 64_000 {
+        let dealt = DEALT.fetch_add(1, Ordering::Relaxed);
+        // Of two processes that begin at the same time each looks elsewhere.
+        let place = (std::process::id().wrapping_mul(37) + dealt) % 10_000;
+        let port = u16::try_from(10_000 + place / 1_000 * 2_000 + place % 1_000).expect("below 30,000");
+        if is_free(port) && is_free(port + 1_000) {
             return port;
         }
     }

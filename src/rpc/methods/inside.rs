@@ -1,0 +1,110 @@
+//! What goes on inside: channels and the owner's turns; the log; the end.
+
+use log::LevelFilter;
+use serde::{Deserialize, Serialize};
+
+use crate::rpc::call::{Done, Fine, Nothing};
+use crate::rpc::fault::{Code, Fault};
+use crate::rpc::service::Service;
+use crate::runtime::handle::TURN_BOUNDS_US;
+
+#[derive(Serialize)]
+struct Inside {
+    queues: Vec<Queue>,
+    status: Fine,
+    turns: Turns,
+    uptime_ms: u64,
+}
+
+/// A channel of the node's own; each connection's stand with it in `get_connections`.
+#[derive(Serialize)]
+struct Queue {
+    name: &'static str,
+    waiting: usize,
+    capacity: usize,
+}
+
+/// How long the owner's turns took since the start.
+#[derive(Serialize)]
+struct Turns {
+    /// Of each class: the longest that is counted in it, and how many there were; the last has no bound.
+    classes: Vec<Class>,
+    count: u64,
+    longest_us: u64,
+    sum_us: u64,
+}
+
+#[derive(Serialize)]
+struct Class {
+    up_to_us: Option<u64>,
+    count: u64,
+}
+
+pub(in crate::rpc) fn get_inside(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
+    let node = service.node();
+    let queues = node.look(|view| view.queues().to_vec())?;
+    let queues =
+        queues.into_iter().map(|queue| Queue { name: queue.name, waiting: queue.waiting, capacity: queue.capacity });
+    let turns = node.board().turns();
+    let counts = turns.counts();
+    let classes = TURN_BOUNDS_US.iter().zip(counts);
+    let classes = classes.map(|(&bound, count)| Class { up_to_us: (bound != u64::MAX).then_some(bound), count });
+    Ok(Inside {
+        queues: queues.collect(),
+        status: Fine::Ok,
+        turns: Turns {
+            classes: classes.collect(),
+            count: counts.iter().sum(),
+            longest_us: turns.longest_us(),
+            sum_us: turns.sum_us(),
+        },
+        uptime_ms: node.now().mono.since(node.board().started().mono),
+    })
+}
+
+/// Parameters of `set_log_level`: our names, or monerod's numbers.
+#[derive(Deserialize)]
+pub(in crate::rpc) struct HowMuch {
+    level: Level,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Level {
+    Number(u8),
+    Name(String),
+}
+
+impl Level {
+    fn filter(&self) -> Option<LevelFilter> {
+        match self {
+            Self::Number(0) => Some(LevelFilter::Warn),
+            Self::Number(1) => Some(LevelFilter::Info),
+            Self::Number(2..=4) => Some(LevelFilter::Debug),
+            Self::Number(_) => None,
+            Self::Name(name) => match name.as_str() {
+                "error" => Some(LevelFilter::Error),
+                "warn" => Some(LevelFilter::Warn),
+                "info" => Some(LevelFilter::Info),
+                "debug" => Some(LevelFilter::Debug),
+                _ => None,
+            },
+        }
+    }
+}
+
+pub(in crate::rpc) fn set_log_level(_: &Service, HowMuch { level }: HowMuch) -> Result<impl Serialize, Fault> {
+    let filter = level.filter().ok_or_else(|| {
+        Fault::new(Code::WrongParam, "`level` is none; error, warn, info and debug are, and 0 to 4 as monerod has them")
+    })?;
+    log::set_max_level(filter);
+    // Said at a level that is heard in most cases, so that the log tells where it changes.
+    log::warn!("the log says {filter} from now on, as was ordered");
+    Ok(Done::default())
+}
+
+pub(in crate::rpc) fn stop_daemon(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
+    log::info!("asked to stop over RPC");
+    service.node().stop();
+    Ok(Done::default())
+}
