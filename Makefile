@@ -3,10 +3,10 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test check fmt bench soak
+.PHONY: help run-two test check fmt bench soak schedules
 
 help: ## list what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-8s  %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
 
 run-two: ## two nodes, two wallets and a payment in one terminal until Ctrl-C; BLOCKS=20 ends at that height
 	@$(CARGO) build --quiet
@@ -29,3 +29,6 @@ bench: ## measure, and print one table
 
 soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that fails and says how to see it again
 	$(CARGO) run --release --quiet -- simulate --seeds $(or $(SEEDS),1000) --seed $(or $(FIRST),0)
+
+schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each story in tests/schedules
+	SCHEDULES=$(or $(SCHEDULES),100000) $(CARGO) test --test schedules -- --nocapture

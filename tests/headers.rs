@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::net::SocketAddr;
+
 use common::mined;
 use common::world::{START, World};
 use spindle::blockchain::block::{CheckedHeader, Header};
@@ -9,8 +11,8 @@ use spindle::blockchain::headers::HEADERS_MAX as TREE_MAX;
 use spindle::blockchain::params::{NetworkSpec, Params};
 use spindle::blockchain::position::Position;
 use spindle::blockchain::reject::{Blame, Reject};
-use spindle::node::event::{Event, PeerId};
-use spindle::node::message::{HEADERS_MAX, Message, NewBlock};
+use spindle::node::event::{Asked, Direction, Effect, Event, PeerId};
+use spindle::node::message::{HEADERS_MAX, Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::primitives::codec::List;
@@ -204,6 +206,41 @@ fn header_tree_is_bounded() {
     let tree = world.members[0].node.chain().headers();
     assert!(tree.len() <= TREE_MAX, "{} headers", tree.len());
     assert!(tree.len() >= TREE_MAX - HEADERS_MAX, "and it does take as many as it may");
+}
+
+/// Goal: a newcomer reads the headers of one peer, not those of each that tells it of its tip; when that one lets it
+/// wait, of one more. Method: eight strangers claim a branch and announce a block of it; who is asked for headers is
+/// counted, at once and after more than a second.
+#[test]
+fn newcomer_reads_headers_of_one_peer_at_a_time() {
+    let mut world = World::new(Params::regtest(), 1);
+    world.keep_effects(0);
+    let strangers: Vec<PeerId> = (70..78).map(PeerId).collect();
+    for &peer in &strangers {
+        let address = SocketAddr::from(([198, 51, 100, u8::try_from(peer.0).expect("small")], 9_000));
+        let hello = Box::new(Hello { nonce: 900_000 + peer.0, height: 5, work: 5, ..world.hello_of(0) });
+        world.step(0, Event::Connected { peer, direction: Direction::Inbound, address, target: None, hello });
+    }
+    for &peer in &strangers {
+        follow(&mut world, peer);
+    }
+    let asked = |world: &mut World| -> Vec<PeerId> {
+        let effects = world.effects(0).into_iter();
+        let asked = effects.filter_map(|effect| match effect {
+            Effect::Ask { peer, asked: Asked::Headers, .. } => Some(peer),
+            _ => None,
+        });
+        asked.collect()
+    };
+    let leader = asked(&mut world);
+    assert_eq!(leader.len(), 1, "{leader:?}");
+    world.pass(1_250);
+    let beside = asked(&mut world);
+    assert!(beside.len() == 1 && beside != leader, "{beside:?} beside {leader:?}");
+    let headers = cheap_branch(&world.params, 5, 0xaa);
+    world.step(0, Event::Headers { peer: beside[0], headers });
+    let next = asked(&mut world);
+    assert!(next.len() == 1 && next != beside, "{next:?}: has it the same?");
 }
 
 /// Goal: who claims more work than it can show is cut. Method: a puppet's hello claims much; its headers

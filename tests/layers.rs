@@ -19,7 +19,8 @@ const FLOORS: [(&str, u32); 9] = [
 /// What the wallet may not see although it lies below: keys and rules are all it needs.
 const WALLET_SEES: [&str; 3] = ["primitives", "blockchain", "wallet"];
 /// The same for the simulator: it stands in the place of sockets and threads, so it sees neither.
-const SIMULATOR_SEES: [&str; 4] = ["primitives", "blockchain", "node", "simulator"];
+/// Of wallets it uses the keys: its crowd signs as people do.
+const SIMULATOR_SEES: [&str; 5] = ["primitives", "blockchain", "node", "wallet", "simulator"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -325,6 +325,25 @@ fn answers_are_checked_before_the_owner_sees_them() {
     assert!(matches!(rejected, Some(Reason::Rejected { id, .. }) if id == worthless.id()), "{rejected:?}");
 }
 
+/// Goal: what decoding a frame may take is known beforehand, whatever stands in front of it: nobody gets past the
+/// budget that all peers share behind words that are skipped. Method: blocks behind frames of unknown kinds; a length
+/// that no cap has been held against.
+#[test]
+fn nothing_hides_a_large_frame_from_the_budget() {
+    let [first, second, _] = blocks();
+    let asked = [Asked::Blocks(vec![first.id(), second.id()])];
+    let answer = [raw(200, b"a newer word"), raw(0, b""), block_frame(&first), block_frame(&second)].concat();
+    let mut session = open(&asked);
+    session.feed(&answer[..answer.len() - 1]);
+    assert!(session.bulk_bytes() >= first.to_bytes().len(), "one is whole");
+    session.feed(&answer[answer.len() - 1..]);
+    assert!(session.bulk_bytes() >= first.to_bytes().len() + second.to_bytes().len());
+    let Ok(Some(Output::Event(Event::Blocks { blocks, .. }))) = session.next(Mono(0)) else { panic!("two blocks") };
+    assert_eq!((blocks.len(), session.bulk_bytes()), (2, 0));
+    session.feed(&FrameHeader { kind: 200, length: u32::MAX, checksum: 0 }.to_bytes());
+    assert_eq!(session.bulk_bytes(), 0);
+}
+
 /// Goal: the handshake's deadline does not move with the bytes; a session without a partial frame has
 /// no deadline at all. Method: a hello that drips, one byte a second.
 #[test]

@@ -10,7 +10,7 @@ use spindle::blockchain::mempool::LIFE_MS;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{Output, Transaction};
-use spindle::node::event::{Announced, Effect, Event, PeerId};
+use spindle::node::event::{Announced, Asked, Effect, Event, PeerId};
 use spindle::node::message::{Message, NewBlock, ShortIdKey};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
@@ -155,6 +155,27 @@ fn missing_transfers_are_asked_for_by_place() {
         assert_eq!(world.tip(0), block.id(), "{known} known");
         assert!(asked_whole(&world.effects(0), &block).is_empty());
     }
+}
+
+/// Goal: while a block is put together from its sketch nobody is asked for headers: an answer that comes before the
+/// missing transfers would have the whole block fetched as well. Method: two announcers of a block of which
+/// something is missing, before and after a tick.
+#[test]
+fn a_sketch_asks_nobody_for_headers() {
+    let (mut world, payments) = node(9);
+    let block = block_of(&world, &payments);
+    let peers = [1, 2].map(|number| stranger(&mut world, number));
+    world.effects(0);
+    for peer in peers {
+        announce(&mut world, peer, &sketch_of(&block));
+    }
+    world.pass(1_000);
+    let effects = world.effects(0);
+    let headers = effects.iter().filter(|effect| matches!(effect, Effect::Ask { asked: Asked::Headers, .. })).count();
+    assert_eq!((asked_places(&effects, peers[0]).len(), headers), (1, 0));
+    answer(&mut world, peers[0], &block, &payments);
+    assert_eq!(world.tip(0), block.id());
+    assert!(asked_whole(&world.effects(0), &block).is_empty());
 }
 
 /// Goal: between real nodes, through sessions and files, the same. Method: a node whose payments are still being

@@ -2,7 +2,7 @@
 //!
 //! A block's way through this layer: [`block`] checks bytes on the thread of whoever sent them,
 //! [`chain`] decides where the block belongs and walks the [`ledger`] to the heaviest branch,
-//! [`storage`] keeps the bytes. A transaction's way: [`checked_tx`] checks its bytes, [`mempool`] keeps it
+//! [`storage`] keeps the bytes, [`tx_index`] finds a transaction in them. A transaction's way: [`checked_tx`] checks its bytes, [`mempool`] keeps it
 //! until a [`template`] packs it into a block. [`params`] is every number on which nodes must agree.
 
 pub mod params;
@@ -34,6 +34,8 @@ pub mod headers;
 pub mod condemned;
 
 pub mod chain;
+
+pub mod tx_index;
 
 pub mod mempool;
 

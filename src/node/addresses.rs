@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::blockchain::disk::{self, Disk};
 use crate::node::message::{ADDRESSES_MAX, PeerAddress};
 use crate::node::peers::scope;
+use crate::node::reason::{Ending, cut_pause_ms};
 use crate::primitives::codec::{self, Decode, Encode, List};
 use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now, Wall};
@@ -37,8 +38,17 @@ struct Entry {
     /// When a handshake with it last succeeded.
     talked_at: Option<Wall>,
     failures: u32,
+    /// Connections in a row that ended for what it did.
+    cuts: u32,
     tried_at: Mono,
     next_try: Mono,
+}
+
+impl Entry {
+    /// One that was never tried.
+    fn new(group: u32, talked_at: Option<Wall>) -> Self {
+        Self { group, talked_at, failures: 0, cuts: 0, tried_at: Mono(0), next_try: Mono(0) }
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -78,8 +88,7 @@ impl AddressBook {
         {
             for saved in &saved.entries {
                 let talked_at = (saved.talked_at != 0).then_some(Wall(saved.talked_at));
-                let entry = Entry { group: saved.group, talked_at, failures: 0, tried_at: Mono(0), next_try: Mono(0) };
-                book.entries.insert(saved.address.into(), entry);
+                book.entries.insert(saved.address.into(), Entry::new(saved.group, talked_at));
             }
         }
         Ok(book)
@@ -128,8 +137,7 @@ impl AddressBook {
             if self.entries.len() >= BOOK_MAX && !self.drop_worst() {
                 break;
             }
-            self.entries
-                .insert(address, Entry { group, talked_at: None, failures: 0, tried_at: Mono(0), next_try: Mono(0) });
+            self.entries.insert(address, Entry::new(group, None));
             of_group += 1;
             new += 1;
         }
@@ -139,12 +147,11 @@ impl AddressBook {
 
     /// A handshake with this address succeeded.
     pub fn talked(&mut self, now: Now, address: SocketAddr) {
+        let address = plain(address);
         if self.entries.len() >= BOOK_MAX && !self.entries.contains_key(&address) && !self.drop_worst() {
             return;
         }
-        let fresh =
-            Entry { group: group_of(address.ip()), talked_at: None, failures: 0, tried_at: Mono(0), next_try: Mono(0) };
-        let entry = self.entries.entry(address).or_insert(fresh);
+        let entry = self.entries.entry(address).or_insert_with(|| Entry::new(group_of(address.ip()), None));
         (entry.talked_at, entry.failures) = (Some(now.wall), 0);
         (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(RETRY_MS));
         self.changed = true;
@@ -152,12 +159,22 @@ impl AddressBook {
 
     /// A dial came to nothing.
     pub fn failed(&mut self, now: Now, address: SocketAddr) {
+        let address = plain(address);
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.failures = entry.failures.saturating_add(1);
         (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(back_off_ms(entry.failures)));
         if entry.failures >= FAILURES_MAX && entry.talked_at.is_none() {
             self.entries.remove(&address);
             self.changed = true;
+        }
+    }
+
+    /// A connection that we had opened has ended. Whoever is cut each time is tried less and less.
+    pub fn lost(&mut self, now: Mono, address: SocketAddr, ending: Ending) {
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        entry.cuts = ending.cuts_after(entry.cuts);
+        if entry.cuts > 0 {
+            (entry.tried_at, entry.next_try) = (now, now.after(cut_pause_ms(RETRY_MS, entry.cuts)));
         }
     }
 
@@ -173,18 +190,22 @@ impl AddressBook {
         mut skip: impl FnMut(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         let again = |entry: &Entry| lonely && entry.talked_at.is_some() && now.since(entry.tried_at) >= RETRY_LONELY_MS;
-        let ready: Vec<(SocketAddr, bool)> = self
-            .entries
-            .iter()
-            .filter(|&(&address, entry)| (entry.next_try <= now || again(entry)) && !skip(address))
-            .map(|(&address, entry)| (address, entry.talked_at.is_some()))
-            .collect();
+        let is_due = |entry: &Entry| entry.next_try <= now || again(entry);
         let proven = rng.below(10) < 7;
-        let mut pool: Vec<SocketAddr> = ready.iter().filter(|(_, tried)| *tried == proven).map(|(a, _)| *a).collect();
-        if pool.is_empty() {
-            pool = ready.into_iter().map(|(address, _)| address).collect();
+        let mut ready: [Vec<SocketAddr>; 2] = [Vec::new(), Vec::new()];
+        for (&address, entry) in self.entries.iter().filter(|(_, entry)| is_due(entry)) {
+            ready[usize::from(entry.talked_at.is_some() == proven)].push(address);
         }
-        if pool.is_empty() { None } else { Some(pool[rng.below(pool.len())]) }
+        let [others, wanted] = ready;
+        [wanted, others].into_iter().find_map(|mut of| {
+            while !of.is_empty() {
+                let address = of.swap_remove(rng.below(of.len()));
+                if !skip(address) {
+                    return Some(address);
+                }
+            }
+            None
+        })
     }
 
     /// What one peer is told: a sample of those that we have talked to ourselves.
@@ -211,6 +232,11 @@ impl AddressBook {
         let worst = strangers.max_by_key(|(_, entry)| entry.failures).map(|(&address, _)| address);
         worst.is_some_and(|address| self.entries.remove(&address).is_some())
     }
+}
+
+/// An address as messages and the file have it: what an operator wrote in another form is no second one.
+fn plain(address: SocketAddr) -> SocketAddr {
+    PeerAddress::from(address).into()
 }
 
 /// The wait after so many failures in a row.
@@ -240,6 +266,7 @@ fn is_dialable(address: SocketAddr, source: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::reason::CUT_MS_MAX;
 
     fn addresses(text: &[&str]) -> Vec<PeerAddress> {
         text.iter().map(|text| PeerAddress::from(text.parse::<SocketAddr>().expect("an address"))).collect()
@@ -289,6 +316,42 @@ mod tests {
         let mut chosen = |ms, lonely| book.choose(now.after(ms), lonely, &mut rng, |_| false);
         assert_eq!((chosen(RETRY_LONELY_MS - 1, true), chosen(RETRY_LONELY_MS, true)), (None, Some(address)));
         assert_eq!((chosen(RETRY_MS_MAX - 1, false), chosen(RETRY_MS_MAX, false)), (None, Some(address)));
+    }
+
+    /// Goal: whoever answers, and is cut each time for what it does, is tried less and less, but by a node that has
+    /// nobody; a good connection ends that. Method: ten short connections, then one that lasted.
+    #[test]
+    fn whoever_is_cut_each_time_is_tried_less_and_less() {
+        let (mut book, mut rng, mut now) = (AddressBook::default(), Rng::new(1), Mono(0));
+        let address = "8.8.8.8:9000".parse().expect("an address");
+        let mut wait_after = |book: &mut AddressBook, ending, lonely| {
+            book.talked(Now { mono: now, ..Now::default() }, address);
+            book.lost(now, address, ending);
+            let ended = now;
+            while book.choose(now, lonely, &mut rng, |_| false).is_none() {
+                now = now.after(1_000);
+            }
+            now.since(ended)
+        };
+        let waits: Vec<u64> = (0..10).map(|_| wait_after(&mut book, Ending::Cut, false)).collect();
+        assert_eq!(waits[..3], [RETRY_MS, 2 * RETRY_MS, 4 * RETRY_MS]);
+        assert_eq!(waits[8..], [CUT_MS_MAX; 2]);
+        assert_eq!(wait_after(&mut book, Ending::Cut, true), RETRY_LONELY_MS);
+        assert_eq!(wait_after(&mut book, Ending::Good, false), RETRY_MS);
+    }
+
+    /// Goal: an address is one entry however it is written, so that what was saved comes back as it was.
+    /// Method: the same address as IPv4 and mapped into IPv6.
+    #[test]
+    fn one_address_is_one_entry() {
+        let (plain, mapped) = ("8.8.8.8:9000".parse(), "[::ffff:8.8.8.8]:9000".parse());
+        let (plain, mapped) = (plain.expect("an address"), mapped.expect("an address"));
+        let mut book = AddressBook::default();
+        book.talked(Now::default(), mapped);
+        book.talked(Now::default(), plain);
+        assert_eq!(book.proven().collect::<Vec<_>>(), [plain]);
+        book.failed(Now::default(), mapped);
+        assert_eq!(book.entries[&plain].failures, 1);
     }
 
     /// Goal: a damaged file never stops a node. Method: every byte of it changed, and every length.

@@ -1,8 +1,9 @@
 //! Whom to dial next: peers the operator named, the network's seeds, then the address book.
 //!
-//! A named peer is dialled for ever, with a growing pause. Seeds are for finding the first others. A
-//! target that turned out to be this very node is never dialled again, and one that is connected the
-//! other way round is left alone until it goes.
+//! A named peer is dialled for ever, with a growing pause; it grows too while connections are made and end
+//! for what the peer does, and only a good one, or none to blame, is followed by a short one. Seeds are for
+//! finding the first others. A target that turned out to be this very node is never dialled again, and one
+//! that is connected the other way round is left alone until it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use crate::node::addresses::AddressBook;
 use crate::node::event::{Effect, Target};
 use crate::node::peers::Peers;
-use crate::node::reason::Reason;
+use crate::node::reason::{Ending, Reason, cut_pause_ms};
 use crate::node::report::{Level, Report};
 use crate::primitives::rng::Rng;
 use crate::primitives::time::{Mono, Now};
@@ -41,6 +42,8 @@ struct Named {
     wanted: bool,
     pause_ms: u64,
     next: Mono,
+    /// Connections in a row that ended for what the peer did.
+    cuts: u32,
     /// The node that was last found there.
     nonce: Option<u64>,
     /// Whether its failure was told: a missing neighbour is worth one line, not one each minute.
@@ -66,8 +69,15 @@ pub struct Dialer {
 impl Dialer {
     /// `connect` are wanted for ever, `seeds` while there are too few.
     pub fn new(connect: Vec<Target>, seeds: &[String], our_port: u16, outbound_max: usize) -> Self {
-        let named =
-            |target, wanted| Named { target, wanted, pause_ms: PAUSE_MS, next: Mono(0), nonce: None, told: false };
+        let named = |target, wanted| Named {
+            target,
+            wanted,
+            pause_ms: PAUSE_MS,
+            next: Mono(0),
+            cuts: 0,
+            nonce: None,
+            told: false,
+        };
         let seeds = seeds.iter().map(|seed| seed.parse().map_or_else(|_| Target::Name(seed.clone()), Target::Address));
         let seeds = seeds.filter(|seed| !matches!(seed, Target::Address(address) if is_us(*address, our_port)));
         let wanted: Vec<Named> = connect.into_iter().map(|target| named(target, true)).collect();
@@ -185,7 +195,7 @@ impl Dialer {
         if self.named.len() >= NAMED_MAX {
             return Err(format!("{NAMED_MAX} peers are named already; disconnect one first"));
         }
-        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, next: now, nonce: None, told: false };
+        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, cuts: 0, next: now, nonce: None, told: false };
         // Those that were asked for come before the network's seeds.
         self.named.insert(0, named);
         Ok(())
@@ -197,9 +207,10 @@ impl Dialer {
     }
 
     /// A connection that a dial had led to is gone: it is dialled again after a pause.
-    pub fn lost(&mut self, now: Mono, target: &Target) {
+    pub fn lost(&mut self, now: Mono, target: &Target, ending: Ending) {
         if let Some(named) = self.named.iter_mut().find(|named| named.target == *target) {
-            named.next = now.after(named.pause_ms);
+            named.cuts = ending.cuts_after(named.cuts);
+            named.next = now.after(cut_pause_ms(PAUSE_MS, named.cuts));
         }
     }
 }
@@ -215,6 +226,7 @@ mod tests {
 
     use super::*;
     use crate::node::message::PeerAddress;
+    use crate::node::reason::{CUT_MS_MAX, GOOD_MS};
 
     /// Goal: a node does not dial itself when its neighbours tell it of itself. Method: two addresses in the
     /// book, one of them our own, and ten rounds.
@@ -229,5 +241,33 @@ mod tests {
             dialer.on_tick(Mono(round * ROUND_MS), &Peers::default(), &book, &mut rng, &mut out);
         }
         assert_eq!(out, [Effect::Dial { target: Target::Address(other) }]);
+    }
+
+    /// Goal: a peer that answers, and is cut each time for what it does, is not dialled again and again: the pause
+    /// doubles up to minutes, and one good connection ends that. Method: a named peer, ten connections that end at
+    /// once, one that breaks, one that lasts.
+    #[test]
+    fn whoever_is_cut_each_time_is_dialled_less_and_less() {
+        let target = Target::Address(SocketAddr::from(([8, 8, 8, 8], 9_000)));
+        let mut dialer = Dialer::new(vec![target.clone()], &[], 9_000, 8);
+        let (book, mut rng, mut now) = (AddressBook::default(), Rng::new(1), Mono(0));
+        let unshown = Reason::WorkNotShown { claimed: 2, shown: 1 };
+        // How long after its end a connection is followed by the next dial.
+        let mut pause_after = |lasted_ms, reason: &Reason| {
+            dialer.connected(&target, 7);
+            dialer.lost(now, &target, Ending::of(lasted_ms, reason));
+            let (ended, mut out) = (now, Vec::new());
+            while out.is_empty() {
+                now = now.after(ROUND_MS);
+                dialer.on_tick(now, &Peers::default(), &book, &mut rng, &mut out);
+            }
+            assert_eq!(out, [Effect::Dial { target: target.clone() }]);
+            now.since(ended)
+        };
+        let pauses: Vec<u64> = (0..10).map(|_| pause_after(1_000, &unshown)).collect();
+        assert_eq!(pauses[..4], [PAUSE_MS, 2 * PAUSE_MS, 4 * PAUSE_MS, 8 * PAUSE_MS]);
+        assert_eq!(pauses[8..], [CUT_MS_MAX; 2]);
+        assert_eq!(pause_after(1_000, &Reason::Closed), CUT_MS_MAX, "a break proves nothing");
+        assert_eq!(pause_after(GOOD_MS, &unshown), PAUSE_MS);
     }
 }

@@ -21,6 +21,8 @@ const GROUP_BYTES: u64 = 16 << 20;
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Tips that wait for their sync. More are only counted by the last of them.
 const PENDING_MAX: usize = 64;
+/// Transactions in blocks that wait for their sync, 256 KiB of ids. Nobody is told of more: a line is lost.
+const CONFIRMED_MAX: usize = 8_192;
 
 /// What waits for the disk.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Durability {
     tips: VecDeque<BlockMeta>,
     /// Blocks of ours that are not durable yet.
     mined: VecDeque<BlockMeta>,
+    /// Blocks that were applied, and which of the transactions that waited here they hold.
+    confirmed: Vec<(BlockMeta, Vec<Hash>)>,
     checkpoint: Checkpoint,
     /// Where the block file ended when the newest checkpoint was taken.
     checkpointed: u64,
@@ -55,6 +59,7 @@ impl Durability {
             asked_at: Mono(0),
             tips: VecDeque::new(),
             mined: VecDeque::new(),
+            confirmed: Vec::new(),
             checkpoint: Checkpoint::None,
             checkpointed,
         }
@@ -73,8 +78,29 @@ impl Durability {
         self.mined.push_back(*meta);
     }
 
+    /// A block holds transactions that waited here.
+    pub fn on_confirmed(&mut self, block: BlockMeta, ids: Vec<Hash>) {
+        let held: usize = self.confirmed.iter().map(|(_, ids)| ids.len()).sum();
+        if !ids.is_empty() && held + ids.len() <= CONFIRMED_MAX {
+            self.confirmed.push((block, ids));
+        }
+    }
+
+    /// Tells of those whose blocks last and are still on the chain; in the middle of a walk nobody can say that.
+    fn tell_confirmed(&mut self, chain: &Chain, out: &mut Vec<Effect>) {
+        if self.confirmed.is_empty() || !chain.rests() {
+            return;
+        }
+        let (durable, reader) = (chain.store().durable_bytes(), chain.reader());
+        let lasting = self.confirmed.extract_if(.., |(block, _)| block.end() <= durable);
+        for (block, ids) in lasting.filter(|(block, _)| reader.is_active(block)) {
+            out.push(Effect::Tell(Report::Confirmed { height: block.header.height, ids }));
+        }
+    }
+
     /// Asks for whatever the disk should do now.
     pub fn pump(&mut self, now: Mono, chain: &Chain, catching_up: bool, out: &mut Vec<Effect>) {
+        self.tell_confirmed(chain, out);
         let appended = chain.store().appended_bytes();
         let waits = catching_up
             && now.since(self.asked_at) < GROUP_MS

@@ -78,13 +78,21 @@ impl FrameBuffer {
     fn front_bytes(&self) -> usize {
         let received = &self.bytes[self.start..self.end];
         let header = received.first_chunk().and_then(FrameHeader::from_bytes);
-        header.map_or(0, |header| HEADER_BYTES + header.length as usize)
+        header.map_or(0, |header| HEADER_BYTES.saturating_add(header.length as usize))
     }
 
-    /// The header at the front once its whole frame is here; nothing of the payload has been looked at.
+    /// The header of the first frame of a kind that we know, once all of it is here; nothing of its payload has been
+    /// looked at. Those before it are skipped when it is read, so they must not hide it.
     pub fn whole(&self) -> Option<FrameHeader> {
-        let header = self.bytes[self.start..self.end].first_chunk().and_then(FrameHeader::from_bytes)?;
-        (self.held_bytes() >= HEADER_BYTES + header.length as usize).then_some(header)
+        let mut rest = &self.bytes[self.start..self.end];
+        loop {
+            let header = rest.first_chunk().and_then(FrameHeader::from_bytes)?;
+            // Nobody has compared the length with a cap yet.
+            rest = rest.get(HEADER_BYTES.saturating_add(header.length as usize)..)?;
+            if Kind::from_number(header.kind).is_some() {
+                return Some(header);
+            }
+        }
     }
 
     /// How much is at hand.

@@ -114,7 +114,11 @@ impl Peer {
     pub fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {
             Direction::Outbound => Some(self.address),
-            Direction::Inbound => (self.listen_port != 0).then(|| SocketAddr::new(self.address.ip(), self.listen_port)),
+            // A socket that takes both families shows IPv4 mapped into IPv6; the address book does not.
+            Direction::Inbound => {
+                let ip = self.address.ip().to_canonical();
+                (self.listen_port != 0).then(|| SocketAddr::new(ip, self.listen_port))
+            }
         }
     }
 }

@@ -5,6 +5,11 @@ use crate::node::message::{Kind, PROTOCOL_GREATEST, PROTOCOL_LEAST};
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::Hash;
 
+/// The longest pause after connections that ended for what the peer did.
+pub const CUT_MS_MAX: u64 = 300_000;
+/// A connection that lasted so long was good, whatever its end.
+pub const GOOD_MS: u64 = 300_000;
+
 /// Why we hang up, or how we learnt that they did.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
@@ -244,9 +249,61 @@ impl Reason {
         }
     }
 
+    /// Whether it speaks against dialling there again soon: all that a peer did or left undone. A connection that
+    /// broke, or was one too many, says nothing of whoever was at its other end; nor does silence, which may be a
+    /// cable's.
+    pub fn is_held_against(&self) -> bool {
+        !matches!(
+            self,
+            Self::Closed
+                | Self::Broken(_)
+                | Self::PongTimeout { .. }
+                | Self::Duplicate
+                | Self::Oneself
+                | Self::Stopping
+                | Self::Bug
+        )
+    }
+
     /// Whether it may hear why: a stranger who does not speak our protocol gets no bytes, and who is
     /// gone cannot.
     pub fn is_told(&self) -> bool {
         !matches!(self, Self::Foreign | Self::Bye(_) | Self::Closed | Self::Broken(_) | Self::WriteTimeout { .. })
     }
+}
+
+/// How a connection that we had opened ended, as far as it bears on the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It had lasted.
+    Good,
+    /// It was short, for nothing that the peer did.
+    Broken,
+    /// It was short, for what the peer did or left undone.
+    Cut,
+}
+
+impl Ending {
+    /// Of a connection that lasted so long and ended for this.
+    pub fn of(lasted_ms: u64, reason: &Reason) -> Self {
+        match reason {
+            _ if lasted_ms >= GOOD_MS => Self::Good,
+            reason if reason.is_held_against() => Self::Cut,
+            _ => Self::Broken,
+        }
+    }
+
+    /// How many in a row were cut by now.
+    pub fn cuts_after(self, cuts: u32) -> u32 {
+        match self {
+            Self::Good => 0,
+            Self::Broken => cuts,
+            Self::Cut => cuts.saturating_add(1),
+        }
+    }
+}
+
+/// The pause after so many cuts in a row: this one after none and after the first, then twice as long each time.
+pub fn cut_pause_ms(least_ms: u64, cuts: u32) -> u64 {
+    least_ms.saturating_mul(1 << cuts.saturating_sub(1).min(20)).min(CUT_MS_MAX)
 }

@@ -126,6 +126,12 @@ impl Sketches {
         Some((sketch, places))
     }
 
+    /// Whether a block is being put together that this peer has sketched: it has more work than we, and its
+    /// headers would only have the whole of it fetched as well.
+    pub fn is_open(&self, peer: PeerId) -> bool {
+        self.open.contains_key(&peer)
+    }
+
     /// A block is here: who else sketched it need not be asked.
     pub fn forget(&mut self, block: &Hash) {
         self.open.retain(|_, sketch| sketch.header.id() != *block);

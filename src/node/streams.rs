@@ -147,6 +147,16 @@ impl Streams {
         self.of_peers.entry(peer).or_insert(stream);
     }
 
+    /// A peer has told of a block whose parent we do not know. If it has claimed more work than we have, its turn
+    /// comes by itself ([`Self::lead`]): while somebody leads it need not tell the same, or a newcomer would read
+    /// every header from each of its peers.
+    pub fn hear_of(&mut self, turn: &Turn, peer: PeerId) {
+        let is_in_line = turn.peers.get(peer).is_some_and(|known| known.work > turn.chain.known_work());
+        if !(is_in_line && self.has_leader(turn.now.mono)) {
+            self.follow(peer);
+        }
+    }
+
     /// A header is ahead of our clock: remembered if it is not far, and asked for again in time.
     pub fn remember_early(&mut self, turn: &Turn, early: sync::Early) {
         let sync::Early { peer, id, time } = early;
@@ -421,10 +431,10 @@ impl Streams {
         }
     }
 
-    /// Asks for whatever can be asked for now.
-    /// Peers that let us wait with bodies are not followed for now.
-    pub fn pump(&mut self, turn: &mut Turn, is_slow: impl Fn(PeerId) -> bool) -> Result<(), StoreError> {
-        self.lead(turn, is_slow);
+    /// Asks for whatever can be asked for now. Not followed are for now those who let us wait with bodies, and those
+    /// whose new block is being put together from its sketch (`is_put_off`).
+    pub fn pump(&mut self, turn: &mut Turn, is_put_off: impl Fn(PeerId) -> bool) -> Result<(), StoreError> {
+        self.lead(turn, is_put_off);
         let weighing_allowed = turn.now.mono.since(self.weighed.0) >= 1_000 || self.weighed.1 < WEIGHED_PER_S;
         for (&peer, stream) in &mut self.of_peers {
             let ready = match stream.stage {
@@ -448,22 +458,26 @@ impl Streams {
         Ok(())
     }
 
-    /// Starts to follow one more peer that claims more work than we know of: one at a time, since most
-    /// would tell the same; a branch that is only being weighed does not keep others from being heard.
-    fn lead(&mut self, turn: &Turn, is_slow: impl Fn(PeerId) -> bool) {
-        let now = turn.now.mono;
-        // Nor does one that lets us wait.
-        let leads = |stream: &Stream| {
+    /// Whether some peer tells us of more: not one that lets us wait, and not one whose branch is only being
+    /// weighed, for that keeps nobody else from being heard.
+    fn has_leader(&self, now: Mono) -> bool {
+        self.of_peers.values().any(|stream| {
             let waits = stream.asked_at.is_some_and(|at| now.since(at) >= LEAD_MS);
             !waits && !matches!(stream.stage, Stage::Weighed { .. })
-        };
-        if self.of_peers.values().any(leads) {
+        })
+    }
+
+    /// Starts to follow one more peer that claims more work than we know of: one at a time, since most would
+    /// tell the same.
+    fn lead(&mut self, turn: &Turn, is_put_off: impl Fn(PeerId) -> bool) {
+        let now = turn.now.mono;
+        if self.has_leader(now) {
             return;
         }
         let known = turn.chain.known_work();
         let free = |id: &PeerId| {
             let is_paused = self.paused.get(id).is_some_and(|until| *until > now);
-            !self.of_peers.contains_key(id) && !is_paused && !is_slow(*id)
+            !self.of_peers.contains_key(id) && !is_paused && !is_put_off(*id)
         };
         // Who has shown a branch that is being fetched need not show it again.
         let shown = |peer: &Peer| peer.leaves().any(|leaf| turn.chain.headers().is_worth(&leaf, known).is_some());

@@ -24,8 +24,8 @@ pub struct Turn<'a> {
     pub peers: &'a mut Peers,
     /// What shall be done.
     pub out: &'a mut Vec<Effect>,
-    /// Peers that went in this turn.
-    pub lost: &'a mut Vec<Peer>,
+    /// Peers that went in this turn, and why.
+    pub lost: &'a mut Vec<(Peer, Reason)>,
 }
 
 impl Turn<'_> {
@@ -91,7 +91,8 @@ impl Turn<'_> {
             self.out.push(Effect::Refuse { ip: gone.address.ip(), until: Some(until) });
         }
         let level = if gone.is_program() && !reason.is_fault() { Level::Debug } else { Level::Info };
-        self.tell(Report::Disconnected { peer, address: gone.address, reason, peers: self.peers.len(), level });
-        self.lost.push(gone);
+        let (address, peers) = (gone.address, self.peers.len());
+        self.tell(Report::Disconnected { peer, address, reason: reason.clone(), peers, level });
+        self.lost.push((gone, reason));
     }
 }

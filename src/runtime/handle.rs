@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::blockchain::params::Params;
 use crate::blockchain::storage::ReadHandle;
+use crate::blockchain::tx_index::TxIndex;
 use crate::network::p2p::{P2PNode, Traffic};
 use crate::node::Node;
 use crate::node::event::PeerId;
@@ -106,6 +107,7 @@ pub enum HandleError {
 pub struct Handle {
     pub(crate) asks: Sender<Ask>,
     pub(crate) reader: ReadHandle,
+    pub(crate) index: Arc<TxIndex>,
     pub(crate) board: Arc<Board>,
     pub(crate) params: Arc<Params>,
     pub(crate) verifier: Verifier,
@@ -122,6 +124,11 @@ impl Handle {
     /// The read side of the chain.
     pub fn reader(&self) -> &ReadHandle {
         &self.reader
+    }
+
+    /// Finds transactions in blocks.
+    pub fn index(&self) -> &TxIndex {
+        &self.index
     }
 
     /// How the node was after its last turn.

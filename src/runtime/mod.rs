@@ -1,12 +1,12 @@
 //! The threads: every one of them, its start and its end, on one page.
 //!
 //! Start, in this order: bind the port (so that a port in use touches nothing else), take the
-//! directory, open the chain ([`Opened`]), then `disk`, `verify`, `mine-N`, `listen`, `owner`; peers' threads come
+//! directory, open the chain ([`Opened`]), then `disk`, `verify`, `index`, `mine-N`, `listen`, `owner`; peers' threads come
 //! and go. Each handle ends its threads when it is dropped, so a start that fails half way leaves none.
 //!
 //! Stop, in this order, whatever peers do within five seconds: tell the owner, which does its last
 //! writes, ends every socket and drops every channel; wake the listener and join it and all peers'
-//! threads (but look-ups of names, which nobody can end); join the miners and `verify`; join the disk, which
+//! threads (but look-ups of names, which nobody can end); join the miners, `index` and `verify`; join the disk, which
 //! finishes what the owner left; join the pool that checks signatures.
 //!
 //! A panic in a peer's thread ends that peer. One in the owner or the disk thread ends the node, with
@@ -21,6 +21,8 @@ pub(crate) mod owner;
 pub(crate) mod disk;
 
 pub(crate) mod verify;
+
+pub(crate) mod index;
 
 pub(crate) mod miner;
 
@@ -38,6 +40,7 @@ use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
 use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::{BlockMeta, ReadHandle, StoreError};
+use crate::blockchain::tx_index::TxIndex;
 use crate::network::limits::{self, INBOUND_MAX, OUTBOUND_MAX, inbox_capacity};
 use crate::network::p2p::{P2PConfig, P2PNode, P2PThreads};
 use crate::node::event::Target;
@@ -50,6 +53,7 @@ use crate::primitives::time::Clock;
 use crate::runtime::control::{CONTROL_MAX, Control};
 use crate::runtime::disk::DiskThread;
 use crate::runtime::handle::{ASKS_MAX, Board, Handle, Tickets};
+use crate::runtime::index::IndexThread;
 use crate::runtime::miner::{MinerConfig, MinerThreads};
 use crate::runtime::owner::{LINES_PER_MINUTE, Ports, Queue, TICK};
 use crate::runtime::verify::VerifyThread;
@@ -217,6 +221,7 @@ impl Opened {
             clock,
         };
         let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
+        let index = TxIndex::open(Arc::clone(&disk), reader.clone(), node.chain().store().identity())?;
         let disk = DiskThread::start(disk, node.syncer(), node.chain().store().identity(), control.clone());
         let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
         let (verify, verify_desk) =
@@ -226,10 +231,15 @@ impl Opened {
         let (miners, miner) = started.map_err(start_error("mining threads"))?;
         let peers = network.start().map_err(start_error("listening thread"))?;
         let now = clock.now();
+        let board = Arc::new(Board::new(&node.summary(now), now));
+        let index = Arc::new(index);
+        let started = IndexThread::start(Arc::clone(&index), Arc::clone(&board));
+        let (indexer, index_desk) = started.map_err(start_error("indexing thread"))?;
         let handle = Handle {
             asks: asker,
             reader,
-            board: Arc::new(Board::new(&node.summary(now), now)),
+            index,
+            board: Arc::clone(&board),
             params: Arc::clone(&config.params),
             verifier: Verifier::new(random()?, None),
             stop: StopHandle(asked_to_stop.0),
@@ -247,13 +257,14 @@ impl Opened {
             clock,
             queue: Queue::default(),
             tickets: Tickets::default(),
-            board: Arc::clone(&handle.board),
+            board,
+            index: index_desk,
             chatter: Chatter::new(LINES_PER_MINUTE),
         };
         tell_of_start(&config, address);
         let owner = Owner::start(node, ports, control)?;
         let asked_to_stop = asked_to_stop.1;
-        Ok(Daemon { handle, opening, address, asked_to_stop, owner, peers, miners, verify, disk, pool })
+        Ok(Daemon { handle, opening, address, asked_to_stop, owner, peers, miners, indexer, verify, disk, pool })
     }
 }
 
@@ -269,6 +280,7 @@ pub struct Daemon {
     owner: Owner,
     peers: P2PThreads,
     miners: MinerThreads,
+    indexer: IndexThread,
     verify: VerifyThread,
     disk: DiskThread,
     pool: Pool,
@@ -341,6 +353,7 @@ impl Daemon {
         drop(self.owner);
         self.peers.stop();
         drop(self.miners);
+        drop(self.indexer);
         drop(self.verify);
         let disk = self.disk.join();
         drop(self.pool);

@@ -21,6 +21,7 @@ use crate::primitives::time::Clock;
 use crate::runtime::control::Control;
 use crate::runtime::disk::DiskDesk;
 use crate::runtime::handle::{self, Ask, Board, Mining, Tickets, View};
+use crate::runtime::index::IndexDesk;
 use crate::runtime::miner::MinerDesk;
 use crate::runtime::verify::VerifyDesk;
 
@@ -45,6 +46,7 @@ pub(crate) struct Ports {
     pub(crate) queue: Queue,
     pub(crate) tickets: Tickets,
     pub(crate) board: Arc<Board>,
+    pub(crate) index: IndexDesk,
     /// Holds back lines that others can cause.
     pub(crate) chatter: Chatter<(log::Level, Discriminant<Report>)>,
 }
@@ -141,7 +143,9 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
             ports.perform(effect); // never waits: a peer that cannot keep up is hung up on
         }
         ports.network.handled();
-        ports.board.publish(&node.summary(now));
+        let summary = node.summary(now);
+        ports.board.publish(&summary);
+        ports.index.tell(&summary, node.chain().store().durable_bytes());
         ports.board.turns().add(begun.elapsed());
     }
     for effect in node.close(ports.clock.now()) {
@@ -233,6 +237,7 @@ impl Ports {
             of("inbox", self.inbox.len(), self.inbox.capacity()),
             of("asks", self.asks.len(), self.asks.capacity()),
             self.verify.queue(),
+            self.index.queue(),
         ];
         View { node, now: self.clock.now(), network: &self.network, queues }
     }

@@ -2,9 +2,12 @@
 //!
 //! They own what the miners earn, so their payments hang together: a payment spends what another made,
 //! sometimes before that is in a block, and falls with it when a branch is left. Now and then somebody spends a
-//! coin twice, through two nodes. Whether a payment came through the crowd learns from the chain alone.
+//! coin twice, through two nodes, or before it is ripe, or one coin after the other in a long row. Whether a
+//! payment came through the crowd learns from the chain alone.
+//!
+//! A few of them share a wallet, as one person's one-time keys do, so that its way to sign is tried as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::params::Params;
@@ -12,11 +15,16 @@ use crate::blockchain::transaction::{CoinId, Input, Outpoint, Output, Transactio
 use crate::node::Node;
 use crate::primitives::codec::{self, List};
 use crate::primitives::hash::Hash;
-use crate::primitives::keys::{Key, SecretKey};
+use crate::primitives::keys::Key;
+use crate::primitives::stealth::TxSecret;
 use crate::simulator::chance::Chance;
+use crate::wallet::keys::{Coin as Found, OneTimeKey, SpendKeys};
+use crate::wallet::words::Seed;
 
 /// People.
 const PEOPLE: usize = 16;
+/// Those of them who share a wallet.
+const TOGETHER: usize = 4;
 /// Coins that are looked at before one gives up.
 const LOOKS: usize = 12;
 /// What is left to the miner: enough for every pool's floor.
@@ -27,6 +35,12 @@ const LEAST_UNITS: u64 = FEE_UNITS + 3_000;
 const COINS_MAX: usize = 4_096;
 /// Payments of a thousand that spend a coin that was spent already.
 const TWICE_PERMILLE: u32 = 20;
+/// Payments of a thousand that spend a coin one block before it is ripe.
+const EARLY_PERMILLE: u32 = 10;
+/// Payments of a thousand after which somebody passes on what came last, again and again.
+const ROW_PERMILLE: u32 = 2;
+/// Payments in such a row: more than may wait one for another.
+const ROW: usize = 30;
 
 /// A coin and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -38,32 +52,49 @@ struct Coin {
 /// The people and what they know to be theirs.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    keys: Vec<(Key, Signer)>,
+    keys: Vec<(Key, OneTimeKey)>,
     coins: Vec<Coin>,
     /// Spent by a payment that may have been refused or lost since.
     spent: BTreeSet<Outpoint>,
+    /// Every payment that was ever made.
+    made: HashMap<Hash, ReadTx>,
+    /// Payments that are still to come of a row.
+    row: usize,
     chance: Chance,
 }
 
-/// A secret key whose bytes are never shown.
-struct Signer(SecretKey);
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Signer")
-    }
+/// What wants a coin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// One that was never spent.
+    Fresh,
+    /// One that was spent already.
+    Spent,
+    /// One that is ripe a block later.
+    Unripe,
 }
 
 impl Crowd {
     pub(crate) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed, "crowd", 0);
-        let mut person = |_| {
-            let words: [u64; 4] = std::array::from_fn(|_| chance.draw());
-            let secret = SecretKey::from_seed(&Hash::sha256d(&words.map(u64::to_le_bytes).concat()).0);
-            (secret.public(), Signer(secret))
-        };
-        let keys = (0..PEOPLE).map(&mut person).collect();
-        Self { keys, coins: Vec::new(), spent: BTreeSet::new(), chance }
+        let keys = (0..PEOPLE / TOGETHER).flat_map(|_| wallet(&mut chance)).collect();
+        let (coins, spent, made) = (Vec::new(), BTreeSet::new(), HashMap::new());
+        Self { keys, coins, spent, made, row: 0, chance }
+    }
+
+    /// No two keys may hide their signatures of one message behind the same nonce: whoever knows how far the keys
+    /// lie apart, as everybody does who sees with a wallet, could work out both (RULES 37).
+    pub(crate) fn check_nonces(&self) -> Result<(), String> {
+        let nonces: BTreeSet<Vec<u8>> = self.keys.iter().map(|(_, key)| key.sign(&[7; 36]).0[..32].to_vec()).collect();
+        if nonces.len() == self.keys.len() {
+            return Ok(());
+        }
+        Err(format!("{} keys sign one message with {} nonces: two of them can be worked out", PEOPLE, nonces.len()))
+    }
+
+    /// A payment of theirs, by its id.
+    pub(crate) fn made(&self, id: &Hash) -> Option<&ReadTx> {
+        self.made.get(id)
     }
 
     /// Whom a miner pays.
@@ -94,8 +125,35 @@ impl Crowd {
 
     /// A payment that this node should take, or one that it should refuse because it comes second.
     pub(crate) fn pay(&mut self, params: &Params, node: &Node) -> Option<ReadTx> {
-        let twice = self.chance.permille(TWICE_PERMILLE);
-        let coin = self.choose(node, twice)?;
+        if self.chance.permille(ROW_PERMILLE) {
+            self.row = ROW;
+        }
+        if self.row > 0 {
+            self.row -= 1;
+            return self.pass_on(params, node);
+        }
+        let wish = match self.chance.below(1_000) as u64 {
+            drawn if drawn < u64::from(TWICE_PERMILLE) => Wish::Spent,
+            drawn if drawn < u64::from(TWICE_PERMILLE + EARLY_PERMILLE) => Wish::Unripe,
+            _ => Wish::Fresh,
+        };
+        let coin = self.choose(node, wish)?;
+        Some(self.spend(params, coin))
+    }
+
+    /// Whether a row of payments is under way: they come one right after the other.
+    pub(crate) fn has_row(&self) -> bool {
+        self.row > 0
+    }
+
+    /// What was paid last, or else anything, is paid on.
+    fn pass_on(&mut self, params: &Params, node: &Node) -> Option<ReadTx> {
+        let is_there = |coin: &Coin| node.pool().contains(&coin.input.outpoint.transaction);
+        let latest = self.coins.iter().rev().take(2).copied().max_by_key(|coin| coin.input.amount);
+        let latest = latest.filter(|coin| {
+            is_there(coin) && coin.input.amount > LEAST_UNITS && !self.spent.contains(&coin.input.outpoint)
+        });
+        let coin = latest.or_else(|| self.choose(node, Wish::Fresh))?;
         Some(self.spend(params, coin))
     }
 
@@ -120,7 +178,7 @@ impl Crowd {
         let output = |person: usize, amount| Output { amount, key: self.keys[person].0, view_tag: 0 };
         let outputs = List::first_of(vec![output(payee, paid), output(coin.owner, change)]);
         let unsigned = Transaction::unsigned(List::first_of(vec![coin.input]), outputs, Key([5; 32]), None);
-        let signer = &self.keys[coin.owner].1.0;
+        let signer = &self.keys[coin.owner].1;
         let transaction = unsigned.signed(params.genesis_id(), |_, message| signer.sign(message));
         self.spent.insert(coin.input.outpoint);
         let read = ReadTx::read(params, &codec::encode(&transaction)).expect("it is right in itself");
@@ -128,22 +186,46 @@ impl Crowd {
             let outpoint = Outpoint { transaction: read.id(), index };
             self.learn(Input { outpoint, amount: output.amount, key: output.key, matures_at: 0 });
         }
+        self.made.insert(read.id(), read.clone());
         read
     }
 
     /// A coin that this node has, in its ledger or its pool.
-    fn choose(&mut self, node: &Node, twice: bool) -> Option<Coin> {
+    fn choose(&mut self, node: &Node, wish: Wish) -> Option<Coin> {
         let next_height = node.chain().tip().header.height + 1;
+        // Coins that are not ripe are few, and the newest.
+        let from = if wish == Wish::Unripe { self.coins.len().saturating_sub(8 * LOOKS) } else { 0 };
         for _ in 0..LOOKS {
-            let coin = *self.chance.pick(&self.coins)?;
+            let coin = *self.chance.pick(&self.coins[from..])?;
             let Input { outpoint, amount, matures_at, .. } = coin.input;
             let is_there =
                 node.chain().ledger().contains(&coin.input.coin()) || node.pool().contains(&outpoint.transaction);
             let is_ripe = matures_at <= next_height && amount > LEAST_UNITS;
-            if is_there && is_ripe && self.spent.contains(&outpoint) == twice {
+            let is_wished = match wish {
+                Wish::Fresh => is_ripe && !self.spent.contains(&outpoint),
+                Wish::Spent => is_ripe && self.spent.contains(&outpoint),
+                Wish::Unripe => matures_at == next_height + 1,
+            };
+            if is_there && is_wished {
                 return Some(coin);
             }
         }
         None
     }
+}
+
+/// The one-time keys of one wallet, each as it was paid.
+fn wallet(chance: &mut Chance) -> Vec<(Key, OneTimeKey)> {
+    let words: [u64; 8] = std::array::from_fn(|_| chance.draw());
+    let bytes = words.map(u64::to_le_bytes).concat();
+    let spend = SpendKeys::from_seed(&Seed::from_bytes(bytes.try_into().expect("eight times eight")));
+    let paid = |index| {
+        let tx_key = TxSecret::of("spindle/simulator/1", &[&chance.draw().to_le_bytes()]).public();
+        let shared = spend.view().shared(&tx_key).expect("a sound point");
+        let key = shared.key(index, spend.view().spend_point());
+        let outpoint = Outpoint { transaction: Hash::ZERO, index };
+        let input = Input { outpoint, amount: 1, key, matures_at: 0 };
+        (key, spend.one_time(&Found { input, tx_key }).expect("it was paid to this wallet"))
+    };
+    (0..).take(TOGETHER).map(paid).collect()
 }

@@ -17,7 +17,7 @@ use crate::node::serve::{Request, Run, Server};
 use crate::node::session::Session;
 use crate::primitives::time::Mono;
 use crate::simulator::link::Side;
-use crate::simulator::net::{LinkId, Net};
+use crate::simulator::net::{LinkId, Net, Note};
 use crate::simulator::queue::At;
 
 /// Events of one peer that may be in the owner's hands.
@@ -151,6 +151,9 @@ impl End {
         loop {
             let Some(writing) = &mut self.writing else {
                 let Some((frame, is_message)) = self.next_frame(server)? else { return Ok(()) };
+                if let Some(host) = net.link(self.link).and_then(|link| link.host(self.side)).filter(|_| !is_message) {
+                    net.note(host, Note::Served { frames: Arc::clone(&frame) });
+                }
                 let until = net.now.after_ms(WRITE_MS + 1_000 * (frame.len() as u64 >> 14));
                 self.writing = Some(Writing { frame, at: 0, until, is_message });
                 continue;

@@ -66,6 +66,8 @@ pub(crate) enum Note {
     HungUp { on: Host, reason: Reason },
     /// A miner found a block.
     Found { id: Hash },
+    /// A node sends blocks of its file.
+    Served { frames: Arc<[u8]> },
 }
 
 /// A dial that is under way.

@@ -56,6 +56,8 @@ pub struct Story {
     pub blocks_per_hour: u64,
     /// Payments an hour.
     pub payments_per_hour: u64,
+    /// How many come together through one node, on average.
+    pub payments_at_once: u64,
     /// Half of the way between two nodes is drawn up to this.
     pub latency_ms_max: u64,
     /// A node's bandwidth is drawn from this up to a hundred times as much.
@@ -76,6 +78,7 @@ impl Story {
             trouble_s: 60,
             blocks_per_hour: 120,
             payments_per_hour: 2_000,
+            payments_at_once: 1,
             latency_ms_max: 100,
             bytes_per_s_min: 100_000,
             outbound_max: 8,
@@ -105,6 +108,7 @@ impl Story {
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
+            payments_at_once: chance.between(1, 12),
             ..Self::calm(seed, 8, 60)
         }
     }

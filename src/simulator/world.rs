@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::params::{NetworkSpec, Params};
 use crate::blockchain::storage::StoreError;
 use crate::node::NodeConfig;
@@ -27,10 +28,10 @@ use crate::primitives::thread::caught;
 use crate::simulator::chance::Chance;
 use crate::simulator::clock::Clock;
 use crate::simulator::crowd::Crowd;
-use crate::simulator::judge::{Judge, Violation};
+use crate::simulator::judge::{self, Judge, Scene, Violation};
 use crate::simulator::link::{Side, Wire};
 use crate::simulator::machine::{Machine, Plan};
-use crate::simulator::net::{Happening, Host, LinkId, Net, Note};
+use crate::simulator::net::{Happening, Host, Life, LinkId, Net, Note};
 use crate::simulator::process::{Pace, Process};
 use crate::simulator::queue::At;
 use crate::simulator::story::Story;
@@ -43,8 +44,13 @@ use crate::simulator::vice::Kind;
 const DIFFICULTY: u64 = 1_024;
 /// Between two looks of the judge.
 const LOOK_MS: u64 = 60_000;
+/// Between two payments of a row.
+const ROW_STEP_US: u64 = 100_000;
 /// Addresses that a node is told to stay connected to.
 const NAMED: usize = 2;
+/// Between two ticks of a node, where the machine has time for it; and where it has little.
+const TICK_MS: u64 = 250;
+const TICK_LATE_MS: u64 = 1_000;
 /// How much of the hash power cheats at the most, in percent, however many they are.
 const VICIOUS_PERCENT: u64 = 30;
 
@@ -86,6 +92,8 @@ pub(crate) struct World {
     judge: Judge,
     tally: Tally,
     crowd: Crowd,
+    /// Through whom the last payment went; a row of them goes through one node.
+    row_at: Host,
     chance: Chance,
     /// Trouble is over.
     is_calm: bool,
@@ -111,8 +119,9 @@ impl World {
         let params = Arc::new(params_of(&story));
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
-        let (judge, tally) = (Judge::new(hosts), Tally::default());
-        let mut world = Self { story, params, net, machines: Vec::new(), judge, tally, crowd, chance, is_calm: false };
+        let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
+        let machines = Vec::new();
+        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, is_calm: false };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
@@ -145,7 +154,11 @@ impl World {
         let honest_ms = i64::try_from(chance.between(0, 40_000)).expect("small") - 20_000;
         let drift_ppm = i64::try_from(chance.between(0, 1_000)).expect("small") - 500;
         let ahead_ms = kind.and_then(|kind| kind.clock_ms(chance)).unwrap_or(honest_ms);
-        let pace = Pace { turn_us: chance.between(20, 1_000), sync_us: chance.between(500, 100_000) };
+        let pace = Pace {
+            turn_us: chance.between(20, 1_000),
+            sync_us: chance.between(500, 100_000),
+            tick_us: chance.between(TICK_MS * 1_000, TICK_LATE_MS * 1_000),
+        };
         Plan {
             host,
             config,
@@ -178,6 +191,7 @@ impl World {
 
     /// All of it.
     fn happen(&mut self, watch: &mut dyn FnMut(&Figures)) -> Result<(), Violation> {
+        self.crowd.check_nonces().map_err(|what| self.violation(None, what))?;
         for host in 0..self.machines.len() {
             let in_us = self.chance.between(1, 10_000_000);
             self.net.plan(in_us, Happening::Restart(host, 0));
@@ -209,6 +223,9 @@ impl World {
             return Ok(());
         }
         let host = self.host_of(&what);
+        if let Happening::Restart(host, life) = what {
+            self.judge_recovery(host, life)?;
+        }
         let handled = caught(|| self.handle(what));
         let handled = handled.map_err(|panic| format!("a panic: {panic}"));
         match handled {
@@ -326,53 +343,76 @@ impl World {
 
     fn plan_payment(&mut self) {
         if let Some(mean_us) = 3_600_000_000_u64.checked_div(self.story.payments_per_hour) {
-            let wait_us = self.chance.exponential(mean_us);
+            let mean_us = mean_us * self.story.payments_at_once;
+            let wait_us = if self.crowd.has_row() { ROW_STEP_US } else { self.chance.exponential(mean_us) };
             self.net.plan(wait_us, Happening::Payment);
         }
     }
 
     fn payment(&mut self) -> Result<(), StoreError> {
+        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
+        self.row_at = host;
         if !self.is_calm {
             self.plan_payment();
         }
-        let host = self.chance.below(self.story.nodes);
-        self.pay_through(host).map(drop)
-    }
-
-    /// Somebody pays through this node; gives the payment's id.
-    fn pay_through(&mut self, host: Host) -> Result<Option<Hash>, StoreError> {
+        let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
+        let together = if self.crowd.has_row() { 1 } else { together };
         let Self { machines, net, crowd, params, tally, .. } = self;
-        let Some(process) = machines[host].process_mut() else { return Ok(None) };
-        let Some(payment) = crowd.pay(params, process.node()) else { return Ok(None) };
-        tally.figures.payments += 1;
-        let id = payment.id();
-        process.submit(net, payment)?;
-        Ok(Some(id))
+        let Some(process) = machines[host].process_mut() else { return Ok(()) };
+        let payments: Vec<ReadTx> = (0..together).map_while(|_| crowd.pay(params, process.node())).collect();
+        tally.figures.payments += payments.len() as u64;
+        payments.into_iter().try_for_each(|payment| process.submit(net, payment))
     }
 
     // --- who looks on ---
 
     fn judge_step(&mut self, host: Option<Host>) -> Result<(), Violation> {
         let notes = std::mem::take(&mut self.net.notes);
+        for (host, note) in &notes {
+            self.judge_note(*host, note)?;
+        }
+        if let Some(host) = host {
+            self.judge_tip(host)?;
+        }
+        // What is served may be the newest block.
         for (host, note) in notes {
-            self.judge_note(host, note)?;
-        }
-        let Some(host) = host else { return Ok(()) };
-        let machine = &self.machines[host];
-        let Some(process) = machine.process() else { return Ok(()) };
-        let found = self.judge.after_step(host, machine.life, process.node());
-        match found {
-            Ok(None) => Ok(()),
-            Ok(Some(tip)) => {
-                if !machine.is_vicious {
-                    self.tally.tip(self.net.now, &tip.id);
-                }
-                self.learn_coinbase(host);
-                Ok(())
+            if let Note::Served { frames } = note
+                && !self.machines[host].is_vicious
+            {
+                self.judge.on_served(host, &frames).map_err(|what| self.violation(Some(host), what))?;
             }
-            Err(_) if machine.is_vicious => Ok(()),
-            Err(what) => Err(self.violation(Some(host), what)),
         }
+        Ok(())
+    }
+
+    fn judge_tip(&mut self, host: Host) -> Result<(), Violation> {
+        let Self { machines, net, judge, crowd, .. } = self;
+        let machine = &machines[host];
+        let Some(process) = machine.process() else { return Ok(()) };
+        let tip = if machine.is_vicious {
+            judge.glimpse(host, process.node())
+        } else {
+            let judged = judge.after_step(scene(machine, process, net, crowd));
+            let tip = judged.map_err(|what| self.violation(Some(host), what))?;
+            if let Some(tip) = &tip {
+                self.tally.tip(self.net.now, &tip.id);
+            }
+            tip
+        };
+        if tip.is_some() {
+            self.learn_coinbase(host);
+        }
+        Ok(())
+    }
+
+    /// What a crash has left is opened beforehand, as often as it takes to see that it is always the same.
+    fn judge_recovery(&mut self, host: Host, life: Life) -> Result<(), Violation> {
+        let machine = &self.machines[host];
+        if machine.is_vicious || machine.life != life || machine.process().is_some() {
+            return Ok(());
+        }
+        let judged = judge::recovers_alike(machine.config(), &machine.disk_copy());
+        judged.map_err(|what| self.violation(Some(host), what))
     }
 
     /// The crowd hears of what the miner of a new tip earned.
@@ -387,27 +427,26 @@ impl World {
         self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
     }
 
-    fn judge_note(&mut self, host: Host, note: Note) -> Result<(), Violation> {
+    fn judge_note(&mut self, host: Host, note: &Note) -> Result<(), Violation> {
         if let Note::Found { id } = note {
-            self.tally.found(self.net.now, id);
+            self.tally.found(self.net.now, *id);
         }
         if self.machines[host].is_vicious {
             return Ok(());
         }
         let judged = match note {
             Note::Told(report) => {
-                self.count(&report);
-                match self.machines[host].process() {
-                    Some(process) => self.judge.on_report(host, process.node(), &report),
-                    None => Ok(()),
-                }
+                self.count(report);
+                let Self { machines, net, judge, crowd, .. } = self;
+                let machine = &machines[host];
+                machine.process().map_or(Ok(()), |process| judge.on_report(scene(machine, process, net, crowd), report))
             }
             Note::HungUp { on, reason } => {
                 self.tally.figures.hang_ups += 1;
                 self.tally.figures.blamed += u64::from(reason.is_fault());
-                if self.machines[on].is_vicious { Ok(()) } else { Judge::on_hang_up(on, &reason) }
+                if self.machines[*on].is_vicious { Ok(()) } else { Judge::on_hang_up(*on, reason) }
             }
-            Note::Found { .. } => Ok(()),
+            Note::Found { .. } | Note::Served { .. } => Ok(()),
         };
         judged.map_err(|what| self.violation(Some(host), what))
     }
@@ -426,10 +465,20 @@ impl World {
 
     fn look(&mut self) -> Result<(), Violation> {
         self.net.plan(LOOK_MS * 1_000, Happening::Look);
-        for (host, process) in self.running() {
-            Judge::look(process).map_err(|what| self.violation(Some(host), what))?;
+        let mut works = Vec::new();
+        for host in 0..self.machines.len() {
+            let Self { machines, net, judge, crowd, .. } = self;
+            let machine = &machines[host];
+            let Some(process) = machine.process().filter(|_| !machine.is_vicious) else { continue };
+            let judged = judge.look(scene(machine, process, net, crowd), process);
+            works.push((host, process.node().chain().tip().work));
+            judged.map_err(|what| self.violation(Some(host), what))?;
         }
-        Ok(())
+        let behind = self.judge.look_at_works(&works).filter(|_| !self.story.faults.has_troubles());
+        match behind {
+            Some(host) => Err(self.violation(Some(host), "it stays behind, although nothing is in its way".into())),
+            None => Ok(()),
+        }
     }
 
     fn measure(&mut self) {
@@ -445,6 +494,12 @@ impl World {
         (figures.bytes, figures.happenings) = (self.net.bytes_sent, self.net.trace.happenings());
         figures.trace = format!("{:016x}", self.net.trace.hash());
     }
+}
+
+/// An honest node, to be judged.
+fn scene<'a>(machine: &Machine, process: &'a Process, net: &Net, crowd: &'a Crowd) -> Scene<'a> {
+    let (host, life, at) = (machine.host, machine.life, net.now);
+    Scene { host, life, at, now: machine.clock.now(at), node: process.node(), crowd }
 }
 
 /// How far a host is from the middle of the network.

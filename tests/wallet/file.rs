@@ -10,6 +10,7 @@ use spindle::blockchain::params::Params;
 use spindle::primitives::hash::Hash;
 use spindle::wallet::file::{Contents, Cost, FileError, Secrets, WalletFile, hold};
 use spindle::wallet::keys::SpendKeys;
+use spindle::wallet::scan::SeenBlock;
 use spindle::wallet::state::{Mark, State};
 use spindle::wallet::words;
 
@@ -213,6 +214,21 @@ fn a_linked_wallet_is_the_wallet_itself() {
     let (_, found) = WalletFile::open(held, random, PASSWORD, contents(0).genesis).expect("there");
     assert_eq!(found, contents(2));
     assert_eq!(fs::read_dir(other.path()).expect("there").count(), 1, "the link alone");
+}
+
+/// Goal: one state has one form: what is out of order, on which every look-up relies, is refused as damaged.
+/// Method: the bytes of two marks, swapped.
+#[test]
+fn marks_out_of_order_are_no_wallet() {
+    let mut state = State::new(Mark { height: 3, id: Hash([3; 32]) });
+    let next = SeenBlock { height: 4, id: Hash([4; 32]), prev: Hash([3; 32]), time: 0, transactions: Vec::new() };
+    state.apply(&next).expect("it follows");
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    assert_eq!(State::decode(&bytes), Ok(state));
+    // A count of eight bytes, then height and id of each.
+    bytes[8..88].rotate_left(40);
+    assert!(State::decode(&bytes).expect_err("swapped").to_string().contains("out of order"));
 }
 
 /// Goal: a stranger's file cannot keep the machine busy or full, and one that is too large is not said to be

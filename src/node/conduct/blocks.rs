@@ -62,7 +62,7 @@ impl Conduct {
         }
         let Some(parent) = turn.chain.position(&prev)? else {
             // It is ahead of us, or on another branch: its headers will tell.
-            self.streams.follow(peer);
+            self.streams.hear_of(turn, peer);
             return Ok(());
         };
         let position = match parent.child(turn.chain.params(), &header, turn.now.wall) {
@@ -170,17 +170,23 @@ impl Conduct {
     }
 
     /// The pool goes where the walk has gone.
-    pub(super) fn follow(&mut self, turn: &mut Turn) {
+    pub(super) fn follow(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         let catching_up = self.sync.is_catching_up(turn.now.mono);
         for passed in turn.chain.take_passed() {
             if let Passed::Connected(block) = &passed
                 && !catching_up
             {
-                tell_confirmed(turn, block);
+                // Transactions that waited here: people are told of them once the block lasts.
+                let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
+                let ids: Vec<Hash> = ids.copied().collect();
+                if let Some(meta) = turn.chain.store().find_meta(&block.id())? {
+                    self.durability.on_confirmed(meta, ids);
+                }
             }
             self.transactions.on_passed(&passed);
             pool_follows(turn.pool, &passed);
         }
+        Ok(())
     }
 
     /// Goes on towards the heaviest branch, for one turn's bytes.
@@ -240,14 +246,5 @@ pub(super) fn pool_follows(pool: &mut Mempool, passed: &Passed) {
     match passed {
         Passed::Connected(block) => pool.on_block_connected(block),
         Passed::Undone(block) => pool.on_block_undone(block),
-    }
-}
-
-/// Tells people of transactions that waited here and are in a block now.
-fn tell_confirmed(turn: &mut Turn, block: &CheckedBlock) {
-    let ids = block.transactions().iter().filter(|id| turn.pool.contains(id));
-    let ids: Vec<Hash> = ids.copied().collect();
-    if !ids.is_empty() {
-        turn.tell(Report::Confirmed { height: block.header().height, ids });
     }
 }

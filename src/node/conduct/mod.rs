@@ -20,7 +20,7 @@ use crate::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
 use crate::node::message::{Activation, Hello, Message, PeerAddress, shown};
 use crate::node::orders::{Answer, Order, Orders, Ticket};
 use crate::node::peers::{self, Newcomer, Peer};
-use crate::node::reason::Reason;
+use crate::node::reason::{Ending, Reason};
 use crate::node::relay::Relay;
 use crate::node::report::{Level, Report};
 use crate::node::sketches::Sketches;
@@ -98,7 +98,7 @@ impl Conduct {
     /// Peers hear of a new tip before the pool does: what the walk has passed is taken note of first thing in
     /// the next turn, and until then there is more to do.
     pub(super) fn turn(&mut self, turn: &mut Turn, event: Event) -> Result<(), StoreError> {
-        self.follow(turn);
+        self.follow(turn)?;
         self.handle(turn, event)?;
         self.walk(turn)?;
         self.pump(turn)
@@ -332,17 +332,17 @@ impl Conduct {
         self.room = room;
         let lost = std::mem::take(turn.lost);
         if !lost.is_empty() {
-            lost.iter().filter_map(|peer| peer.target.as_ref()).for_each(|to| self.dialer.lost(turn.now.mono, to));
+            self.dial_again(turn.now.mono, &lost);
             self.sync.forget_gone(turn);
             self.streams.forget_gone(turn);
             self.sketches.forget_gone(turn);
             self.transactions.forget_gone(turn);
-            self.prune_due |= lost.iter().any(|peer| peer.leaves().next().is_some());
+            self.prune_due |= lost.iter().any(|(peer, _)| peer.leaves().next().is_some());
         }
         self.prune_headers(turn);
         if room == Room::Enough {
             let now = turn.now.mono;
-            self.streams.pump(turn, |peer| self.sync.is_slow(now, peer))?;
+            self.streams.pump(turn, |peer| self.sync.is_slow(now, peer) || self.sketches.is_open(peer))?;
             self.sync.pump(turn);
         }
         let catching_up = self.sync.is_catching_up(turn.now.mono);
@@ -366,6 +366,16 @@ impl Conduct {
             }
         }
         Ok(())
+    }
+
+    /// Those of these whom we had dialled are dialled again, sooner or later.
+    fn dial_again(&mut self, now: Mono, lost: &[(Peer, Reason)]) {
+        for (peer, reason) in lost {
+            let Some(target) = &peer.target else { continue };
+            let ending = Ending::of(now.since(peer.came_at), reason);
+            self.dialer.lost(now, target, ending);
+            self.book.lost(now, peer.address, ending);
+        }
     }
 }
 

@@ -375,6 +375,10 @@ impl Sync {
     /// The heaviest branch that some peer has shown and is likely to deliver; failing that, any that some
     /// peer has shown.
     fn best(&self, turn: &Turn) -> Option<Position> {
+        // The usual case, and this is asked after every event: nothing is missing.
+        if turn.chain.headers().is_empty() {
+            return None;
+        }
         let able = |id| !self.is_slow(turn.now.mono, id);
         Self::best_of(turn, able).or_else(|| Self::best_of(turn, |_| true))
     }

@@ -109,6 +109,11 @@ impl Exchange {
         self.queue.len() + self.for_next_tip.len()
     }
 
+    /// Whether there is something to ask it for.
+    pub(super) fn wants(&self) -> bool {
+        !self.queue.is_empty() || matches!(self.page, Page::Due(_))
+    }
+
     /// How many more may wait, if so many places that all share are free. A page of its pool always finds its
     /// own.
     pub(super) fn room(&self, shared_free: usize) -> usize {

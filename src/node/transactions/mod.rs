@@ -68,6 +68,8 @@ pub struct Transactions {
     confirmed: Recent,
     /// What waited when the node stopped, and is not verified again yet; each once.
     saved: VecDeque<Saved>,
+    /// Somebody is to be told of something.
+    has_news: bool,
 }
 
 impl Transactions {
@@ -379,6 +381,7 @@ impl Transactions {
         for exchange in self.exchanges.values_mut() {
             if exchange.known.add(&id, KNOWN_MAX) {
                 exchange.news.push(id);
+                self.has_news = true;
             }
         }
     }
@@ -432,6 +435,13 @@ impl Transactions {
         } else if may_ask {
             self.ask_all(turn);
         }
+        if std::mem::take(&mut self.has_news) {
+            self.tell_all(turn);
+        }
+    }
+
+    /// Tells everybody the news; those of the same news get the same bytes.
+    fn tell_all(&mut self, turn: &mut Turn) {
         let mut news: BTreeMap<Vec<Hash>, Vec<PeerId>> = BTreeMap::new();
         for (&peer, exchange) in &mut self.exchanges {
             if !exchange.news.is_empty() {
@@ -449,8 +459,9 @@ impl Transactions {
     /// that we have chosen ourselves. So strangers that announce much and deliver nothing come last.
     fn ask_all(&mut self, turn: &mut Turn) {
         let is_inbound = |peer: &PeerId| turn.peers.get(*peer).is_none_or(|peer| peer.direction == Direction::Inbound);
+        let asked = self.exchanges.iter().filter(|(_, exchange)| exchange.wants());
         let mut peers: Vec<(u32, bool, PeerId)> =
-            self.exchanges.iter().map(|(peer, exchange)| (exchange.misses, is_inbound(peer), *peer)).collect();
+            asked.map(|(peer, exchange)| (exchange.misses, is_inbound(peer), *peer)).collect();
         peers.sort_unstable();
         for (.., peer) in peers {
             self.ask(turn, peer);

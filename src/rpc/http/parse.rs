@@ -24,7 +24,7 @@ pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// A buffer never holds more: one request of the largest size, or several smaller ones.
 pub const BUFFER_BYTES_MAX: usize = LINE_BYTES_MAX + FIELDS_BYTES_MAX + BODY_BYTES_MAX;
 /// A buffer begins with this and comes back to it; no more is read before a head is whole.
-const BUFFER_BYTES: usize = 16 << 10;
+pub(super) const BUFFER_BYTES: usize = 16 << 10;
 
 /// What a request says before its body. Borrowed from the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +162,13 @@ impl RequestBuffer {
     /// What the head at the front takes, once it is whole.
     fn find_head(&mut self) -> Result<Option<usize>, Refusal> {
         // Some clients end a body with an empty line that is not part of it (RFC 9112, 2.2).
-        while self.scan.at == 0 && self.bytes[self.from..self.to].starts_with(b"\r\n") {
-            self.from += 2;
+        while self.scan.at == 0 {
+            match &self.bytes[self.from..self.to] {
+                [b'\r', b'\n', ..] => self.from += 2,
+                // Perhaps the first half of one.
+                [b'\r'] => return Ok(None),
+                _ => break,
+            }
         }
         self.scan.run(&self.bytes[self.from..self.to])
     }

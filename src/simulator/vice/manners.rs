@@ -25,20 +25,32 @@ impl Vice for Poisoner {
     }
 }
 
-/// Never reads, and asks for more and more.
+/// Never reads, and asks for more and more: for headers, which fill the wire; for pongs, now and then for so many
+/// at once that they fill an outbox.
 #[derive(Debug)]
 pub(crate) struct NeverReader;
 
-/// Questions in a quarter of a second.
-const QUESTIONS: usize = 20;
+/// Of a thousand ticks, those at which it asks everybody; and those at which it floods somebody.
+const ASKS_PERMILLE: u32 = 60;
+const FLOODS_PERMILLE: u32 = 1;
+/// Pings at once: a few, and a flood.
+const PINGS: usize = 16;
+const PINGS_FLOOD: usize = 3_200;
 
 impl Vice for NeverReader {
     fn react(&mut self, deed: Deed<'_>, scene: &mut Scene<'_>) -> Reaction {
         match deed {
             Deed::Meets(peer) => Reaction::Instead(vec![Act::Deafen(peer)]),
-            Deed::Waits => {
-                let pings = Frame::from(Message::Ping(7).to_frame().repeat(QUESTIONS));
-                Reaction::Instead(scene.peers.iter().map(|peer| Act::Send(*peer, pings.clone())).collect())
+            Deed::Waits if scene.chance.permille(ASKS_PERMILLE) => {
+                let mut questions = Message::GetHeaders(List::default()).to_frame();
+                questions.extend(Message::Ping(7).to_frame().repeat(PINGS));
+                let questions = Frame::from(questions);
+                Reaction::Instead(scene.peers.iter().map(|peer| Act::Send(*peer, questions.clone())).collect())
+            }
+            Deed::Waits if scene.chance.permille(FLOODS_PERMILLE) => {
+                let flood = Frame::from(Message::Ping(7).to_frame().repeat(PINGS_FLOOD));
+                let somebody = scene.chance.pick(scene.peers);
+                somebody.map_or(Reaction::AsItShould, |peer| Reaction::Instead(vec![Act::Send(*peer, flood)]))
             }
             _ => Reaction::AsItShould,
         }

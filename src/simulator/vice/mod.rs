@@ -119,7 +119,7 @@ pub(crate) enum Deed<'a> {
     Answers(PeerId, &'a Request),
     /// Its miner would look for the nonce of this header.
     Finds(&'a Arc<Template>, Header),
-    /// A quarter of a second has passed.
+    /// Some time has passed: a quarter of a second, up to four of them.
     Waits,
 }
 
