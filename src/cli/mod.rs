@@ -22,11 +22,23 @@ pub mod signals;
 
 pub mod when;
 
+pub mod console;
+
+pub mod progress;
+
 pub mod output;
 
 pub mod logging;
 
+pub mod notify;
+
+pub mod watch;
+
+pub mod config;
+
 pub mod daemon;
+
+pub mod service;
 
 pub mod chain;
 
@@ -58,6 +70,8 @@ struct Spindle {
 pub enum Command {
     /// Run a node.
     Daemon(daemon::DaemonCommand),
+    /// Print a unit for systemd.
+    Service(service::ServiceFile),
     /// Work on a chain's files.
     Chain(chain::ChainCommand),
     /// Make a wallet, look at it, pay with it.
@@ -85,7 +99,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure
             word.into_string().map_err(shown)
         })
         .collect::<Result<_, _>>()?;
-    let words: Vec<&str> = words.iter().flat_map(|word| split(word)).collect();
+    let words: Vec<String> = words.iter().flat_map(|word| split(word)).map(str::to_owned).collect();
+    let mut words = config::expand(words)?;
+    // All that follows is the daemon's, and not looked at yet.
+    if words.first().is_some_and(|word| word == service::COMMAND) && !words.iter().any(|word| word == "--help") {
+        words.insert(1, "--".into());
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Spindle::from_args(&[NAME], &words) {
         Ok(Spindle { version: true, .. }) => Ok(Asked::Text(version())),
         Ok(Spindle { command: Some(command), .. }) => Ok(Asked::Command(command)),
@@ -102,6 +122,7 @@ pub fn run(asked: Asked) -> Result<(), Failure> {
     match asked {
         Asked::Text(text) => output::say(&text),
         Asked::Command(Command::Daemon(command)) => command.run(),
+        Asked::Command(Command::Service(command)) => command.run(),
         Asked::Command(Command::Chain(command)) => command.run(),
         Asked::Command(Command::Wallet(command)) => command.run(),
         Asked::Command(Command::Simulate(command)) => command.run(),
@@ -123,7 +144,7 @@ fn split(word: &str) -> Vec<&str> {
 
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
-    const COMMANDS: [&str; 7] = ["daemon", "chain", "generate", "verify", "show", "wallet", "simulate"];
+    const COMMANDS: [&str; 8] = ["daemon", "chain", "new", "generate", "verify", "show", "wallet", "simulate"];
     const WALLET: [&str; 11] = [
         "new",
         "restore",
