@@ -165,6 +165,15 @@ impl Machine {
         }
     }
 
+    /// Its miner begins anew, as if it had only been off.
+    pub(crate) fn mine_again(&mut self, net: &mut Net, rate: u64) {
+        self.set_rate(rate);
+        let who = (self.host, self.life);
+        if let Some(process) = &mut self.process {
+            process.miner.search_on(net, who);
+        }
+    }
+
     /// How much it hashes from now on.
     pub(crate) fn set_rate(&mut self, rate: u64) {
         self.rate = rate;

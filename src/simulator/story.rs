@@ -8,6 +8,11 @@ use serde::Serialize;
 use crate::simulator::chance::Chance;
 use crate::simulator::vice::Kind;
 
+/// Stories of a thousand in which nobody mines for a while.
+const PAUSE_PERMILLE: u32 = 60;
+/// Stories of a thousand in which nothing goes wrong but what peers do: nobody has an excuse for lagging behind.
+const QUIET_PERMILLE: u32 = 120;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each fault is switched on or off by itself")]
@@ -64,6 +69,8 @@ pub struct Story {
     pub bytes_per_s_min: u64,
     /// Connections that a node opens.
     pub outbound_max: usize,
+    /// Virtual minutes for which nobody finds a block once trouble is over: more than the retarget forgives, or 0.
+    pub pause_minutes: u64,
 }
 
 impl Story {
@@ -82,6 +89,7 @@ impl Story {
             latency_ms_max: 100,
             bytes_per_s_min: 100_000,
             outbound_max: 8,
+            pause_minutes: 0,
         }
     }
 
@@ -103,12 +111,13 @@ impl Story {
         let byzantine = (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
         Self {
             byzantine,
-            faults,
             trouble_s: chance.between(20, 240),
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
             payments_at_once: chance.between(1, 12),
+            pause_minutes: if chance.permille(PAUSE_PERMILLE) { chance.between(46, 70) } else { 0 },
+            faults: if chance.permille(QUIET_PERMILLE) { Faults::default() } else { faults },
             ..Self::calm(seed, 8, 60)
         }
     }

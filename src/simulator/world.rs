@@ -99,12 +99,17 @@ pub(crate) struct World {
     is_calm: bool,
 }
 
+/// Hashes that a block takes. A third is left after a pause, which must not be less than the least.
+fn difficulty(story: &Story) -> u64 {
+    if story.pause_minutes == 0 { DIFFICULTY } else { 4 * DIFFICULTY }
+}
+
 /// The network of a story: an easy target, and the retarget that follows the rate.
 fn params_of(story: &Story) -> Params {
     let spec = NetworkSpec {
         name: "simulated".into(),
         block_time_ms: 3_600_000 / story.blocks_per_hour.clamp(1, 3_600),
-        difficulty_first: DIFFICULTY,
+        difficulty_first: difficulty(story),
         difficulty_min: DIFFICULTY,
         seeds: Vec::new(),
         ..Params::local().spec().clone()
@@ -174,7 +179,7 @@ impl World {
     /// Hashes an hour of one node.
     fn rate(&self, is_vicious: bool) -> u64 {
         let (honest, vicious) = (self.story.nodes as u64, self.story.byzantine.len() as u64);
-        let total = DIFFICULTY * self.story.blocks_per_hour;
+        let total = difficulty(&self.story) * self.story.blocks_per_hour;
         let share = if vicious == 0 { 0 } else { VICIOUS_PERCENT.min(100 * vicious / (honest + vicious)) };
         if is_vicious { total * share / 100 / vicious } else { total * (100 - share) / 100 / honest.max(1) }
     }
