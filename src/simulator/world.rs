@@ -91,6 +91,8 @@ pub(crate) struct World {
     tally: Tally,
     crowd: Crowd,
     chance: Chance,
+    /// Whose node something happens to at this moment.
+    acting: Option<Host>,
     /// Trouble is over.
     is_calm: bool,
 }
@@ -116,7 +118,8 @@ impl World {
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
         let (judge, tally) = (Judge::new(hosts), Tally::default());
-        let mut world = Self { story, params, net, machines: Vec::new(), judge, tally, crowd, chance, is_calm: false };
+        let (machines, acting, is_calm) = (Vec::new(), None, false);
+        let mut world = Self { story, params, net, machines, judge, tally, crowd, chance, acting, is_calm };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
@@ -163,6 +166,7 @@ impl World {
             rate: self.rate(kind.is_some()),
             vice: kind.and_then(Kind::vice),
             is_vicious: kind.is_some(),
+            in_pieces: kind.is_none() && self.story.faults.disks,
         }
     }
 
@@ -216,22 +220,18 @@ impl World {
             watch(&self.tally.figures);
             return Ok(());
         }
-        let host = self.host_of(&what);
-        let handled = caught(|| self.handle(what));
-        let handled = handled.map_err(|panic| format!("a panic: {panic}"));
-        match handled {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.disk_failed(host, &error)?,
-            Err(panic) => return Err(self.violation(host, panic)),
-        }
-        self.judge_step(host)
+        self.acting = self.host_of(&what);
+        let stepped = caught(|| self.handle(what));
+        let stepped = stepped.map_err(|panic| self.violation(self.acting, format!("a panic: {panic}")))?;
+        self.settle(stepped)?;
+        self.judge_step(self.acting)
     }
 
     fn violation(&self, host: Option<Host>, what: String) -> Violation {
         Violation { at: self.net.now, host, what }
     }
 
-    /// Whose node something happens to.
+    /// Whose node something happens to, if that is not still to be drawn.
     fn host_of(&self, what: &Happening) -> Option<Host> {
         match *what {
             Happening::Arrive(link, side) | Happening::Room(link, side) => self.net.link(link)?.host(side),
@@ -241,7 +241,8 @@ impl World {
             | Happening::Synced(host, ..)
             | Happening::Verified(host, _)
             | Happening::Found(host, ..)
-            | Happening::Restart(host, _) => Some(host),
+            | Happening::Restart(host, _)
+            | Happening::Freed(host) => Some(host),
             Happening::Trouble | Happening::Payment | Happening::Look => None,
         }
     }
@@ -266,10 +267,11 @@ impl World {
                 if process.miner.is_searching(search) { process.on_found(net) } else { Ok(()) }
             }),
             Happening::Restart(host, life) => self.restart(host, life),
-            Happening::Trouble => {
-                self.trouble();
+            Happening::Freed(host) => {
+                self.free_disk(host);
                 Ok(())
             }
+            Happening::Trouble => self.trouble(),
             Happening::Payment => self.payment(),
             Happening::Look => Ok(()),
         }
@@ -344,6 +346,7 @@ impl World {
             self.plan_payment();
         }
         let host = self.chance.below(self.story.nodes);
+        self.acting = Some(host);
         let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
         let Self { machines, net, crowd, params, tally, .. } = self;
         let Some(process) = machines[host].process_mut() else { return Ok(()) };
@@ -362,7 +365,7 @@ impl World {
         let Some(host) = host else { return Ok(()) };
         let machine = &self.machines[host];
         let Some(process) = machine.process() else { return Ok(()) };
-        let found = self.judge.after_step(host, machine.life, process.node());
+        let found = machine.aside(|| self.judge.after_step(host, machine.life, process.node()));
         match found {
             Ok(None) => Ok(()),
             Ok(Some(tip)) => {
@@ -384,7 +387,8 @@ impl World {
         if !self.tally.is_news(&tip.id) {
             return;
         }
-        let Ok(bytes) = process.node().reader().block(tip.record) else { return };
+        let bytes = self.machines[host].aside(|| process.node().reader().block(tip.record));
+        let Ok(bytes) = bytes else { return };
         let Ok(block) = crate::primitives::codec::decode::<crate::blockchain::block::Block>(&bytes) else { return };
         self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
     }
@@ -399,8 +403,9 @@ impl World {
         let judged = match note {
             Note::Told(report) => {
                 self.count(&report);
-                match self.machines[host].process() {
-                    Some(process) => self.judge.on_report(host, process.node(), &report),
+                let machine = &self.machines[host];
+                match machine.process() {
+                    Some(process) => machine.aside(|| self.judge.on_report(host, process.node(), &report)),
                     None => Ok(()),
                 }
             }
