@@ -3,6 +3,9 @@
 //! The owner takes one event at a time and is busy with it for a while, so that inboxes fill, credits run
 //! out and turns are cut short as they are between threads. The disk and the verifier answer after a while.
 //! What is not shared with the real node is the order in which threads run, and that is what is drawn.
+//! `peers` does what readers and writers do.
+
+mod peers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,20 +14,21 @@ use std::sync::Arc;
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::disk::{self, Disk};
-use crate::blockchain::storage::{StoreError, Syncer, checkpoint};
-use crate::node::event::{Asked, Effect, Event, PeerId, Target};
+use crate::blockchain::storage::{CHECKPOINT, StoreError, Syncer, checkpoint};
+use crate::node::event::{Direction, Effect, Event, PeerId};
 use crate::node::message::{Hello, Message};
 use crate::node::reason::Reason;
 use crate::node::serve::Server;
-use crate::node::session::{Output, Session, SessionConfig};
+use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
+use crate::primitives::codec::List;
 use crate::primitives::time::{Now, Wall};
 use crate::simulator::clock::Clock;
 use crate::simulator::desk::Desk;
-use crate::simulator::end::{End, Frame};
-use crate::simulator::link::Side;
+use crate::simulator::end::End;
 use crate::simulator::miner::Miner;
 use crate::simulator::net::{Happening, Host, Life, LinkId, Net, Note};
+use crate::simulator::queue::At;
 use crate::simulator::vice::{Act, Deed, Reaction, Scene, Vice};
 
 /// Connections from others.
@@ -68,7 +72,7 @@ pub(crate) struct Process {
     /// Batches whose signatures are being checked.
     verifying: VecDeque<Vec<ReadTx>>,
     /// When the owner is free again, and whether it is called then.
-    busy_until: crate::simulator::queue::At,
+    busy_until: At,
     is_called: bool,
     pub(crate) miner: Miner,
     vice: Option<Box<dyn Vice>>,
@@ -92,6 +96,9 @@ impl Process {
     pub(crate) fn start(start: Start, disk: Arc<dyn Disk>, net: &mut Net) -> Result<Self, StoreError> {
         let Start { host, life, config, session, clock, pace, miner, vice } = start;
         let (node, _) = Node::open(config.clone(), &disk, &mut |_| {})?;
+        if let Err(error) = checkpoint::clean(&*disk) {
+            net.trace.line(net.now, &format!("host {host} cannot remove what was left: {error}"));
+        }
         let in_us = net.chance.between(0, pace.tick_us);
         net.plan(in_us, Happening::Tick(host, life));
         Ok(Self {
@@ -236,7 +243,7 @@ impl Process {
             Effect::Ask { peer, asked, message } => self.say(net, peer, Some(asked), &message),
             Effect::BroadcastBlock { peers, block } => self.broadcast(net, &peers, &Message::NewBlock(block)),
             Effect::BroadcastTx { peers, ids } => {
-                self.broadcast(net, &peers, &Message::NewTx(crate::primitives::codec::List::first_of(ids)));
+                self.broadcast(net, &peers, &Message::NewTx(List::first_of(ids)));
             }
             Effect::Verify { transactions } => {
                 let signatures: usize = transactions.iter().map(ReadTx::signatures).sum();
@@ -250,12 +257,14 @@ impl Process {
             Effect::Sync { upto } => net.plan(self.pace.sync_us, Happening::Synced(self.host, self.life, upto)),
             Effect::Checkpoint { tip, ledger } => {
                 let identity = self.node.chain().store().identity();
-                checkpoint::write(&*self.disk, &identity, tip, &ledger, &mut || true)?;
+                // A cache, as small files are: the node goes on without.
+                let written = checkpoint::write(&*self.disk, &identity, tip, &ledger, &mut || true);
+                self.warn(net, CHECKPOINT, written.map(drop).map_err(|error| error.cause()));
                 self.desk.control(Event::Checkpointed { tip });
             }
             Effect::Save { file, bytes } => {
-                let path = self.disk.path(file);
-                disk::replace(&*self.disk, file, &bytes).map_err(StoreError::io("replace", path))?;
+                let saved = disk::replace(&*self.disk, file, &bytes);
+                self.warn(net, file, saved.map_err(|error| error.to_string()));
             }
             Effect::Mine { template } => self.miner.take(net, (self.host, self.life), template),
             // Nobody asks for blocks at once here.
@@ -268,6 +277,26 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Something could not be saved that a node can do without.
+    fn warn(&self, net: &mut Net, file: &str, saved: Result<(), String>) {
+        if let Err(cause) = saved
+            && net.trace.has_lines()
+        {
+            net.trace.line(net.now, &format!("host {} cannot save {file}: {cause}", self.host));
+        }
+    }
+
+    /// It is told to stop, and does all that is to be done then; gives the vice for its next life.
+    pub(crate) fn stop(mut self, net: &mut Net) -> (Option<Box<dyn Vice>>, Result<(), StoreError>) {
+        let effects = self.node.close(self.now(net));
+        let stopped = effects.into_iter().try_for_each(|effect| match effect {
+            Effect::Sync { upto } => self.syncer.sync(upto),
+            effect => self.perform(net, effect),
+        });
+        self.end_all(net);
+        (self.vice, stopped)
     }
 
     // --- the disk, the verifier, the miner ---
@@ -302,212 +331,7 @@ impl Process {
         self.tell(net, Event::Mined { block: Box::new(block) })
     }
 
-    // --- peers: how they come ---
-
-    /// Somebody has dialled us; gives our number for the link, or nothing where the door stays shut.
-    pub(crate) fn admit(&mut self, net: &mut Net, link: LinkId, address: SocketAddr) -> Option<PeerId> {
-        let ip = address.ip();
-        let from = |end: &&End| {
-            end.side == Side::Called && net.address_across(end.link, end.side).is_some_and(|a| a.ip() == ip)
-        };
-        let is_refused = self.refused.get(&ip).is_some_and(|until| self.now(net).wall < *until);
-        let inbound = self.ends.values().filter(|end| end.side == Side::Called).count();
-        if is_refused || inbound >= INBOUND_MAX || self.ends.values().filter(from).count() >= INBOUND_PER_IP {
-            return None;
-        }
-        Some(self.attach(net, link, Side::Called, None))
-    }
-
-    /// A dial of ours got through.
-    pub(crate) fn attach(&mut self, net: &Net, link: LinkId, side: Side, target: Option<Target>) -> PeerId {
-        let peer = PeerId(self.next_peer);
-        self.next_peer += 1;
-        let direction = if side == Side::Caller {
-            crate::node::event::Direction::Outbound
-        } else {
-            crate::node::event::Direction::Inbound
-        };
-        let session = Session::new(self.session.clone(), peer, direction, self.hello(), self.now(net).mono);
-        self.ends.insert(peer, End::new(link, side, peer, target, session));
-        peer
-    }
-
-    /// Whoever dialled speaks first.
-    pub(crate) fn open(&mut self, net: &mut Net, peer: PeerId) {
-        if let Some(end) = self.ends.get(&peer)
-            && let Some(opening) = end.session.opening()
-        {
-            self.push(net, peer, opening.into());
-        }
-    }
-
-    /// A dial came to nothing.
-    pub(crate) fn dial_failed(&mut self, net: &mut Net, target: Target, reason: Reason) -> Result<(), StoreError> {
-        self.desk.inbox(Event::DialFailed { target, reason }, None);
-        self.run(net)
-    }
-
-    // --- peers: what they say ---
-
-    /// Bytes have come from a peer, or their end.
-    pub(crate) fn readable(&mut self, net: &mut Net, peer: PeerId) -> Result<(), StoreError> {
-        self.read(net, peer);
-        self.run(net)
-    }
-
-    fn read(&mut self, net: &mut Net, peer: PeerId) {
-        let mono = self.now(net).mono;
-        loop {
-            let Some(end) = self.ends.get_mut(&peer) else { return };
-            if end.ending.is_some() || end.waiting.is_some() || end.is_deaf {
-                return;
-            }
-            match end.session.next(end.clock(mono)) {
-                Ok(Some(Output::Event(event))) if end.credits > 0 => {
-                    end.credits -= 1;
-                    self.desk.inbox(event, Some(peer));
-                }
-                Ok(Some(Output::Event(event))) => end.waiting = Some((event, mono)),
-                Ok(Some(Output::Serve(request))) => {
-                    if self.tempt(net, Deed::Answers(peer, &request)) {
-                        continue;
-                    }
-                    let Some(end) = self.ends.get_mut(&peer) else { return };
-                    match end.request(request) {
-                        Ok(()) => self.write(net, peer),
-                        Err(reason) => self.end(net, peer, reason),
-                    }
-                }
-                Ok(Some(Output::Ready { hello, answer })) => self.greeted(net, peer, hello, answer),
-                Ok(None) => match net.read(end.link, end.side) {
-                    Some(piece) => end.session.feed(piece.bytes()),
-                    None if net.has_ended(end.link, end.side) => self.end(net, peer, Reason::Closed),
-                    None => return,
-                },
-                Err(reason) => {
-                    if reason == Reason::Oneself && end.side == Side::Called {
-                        // Our own dialler has to see its own nonce.
-                        let ack = Message::HelloAck(self.hello()).to_frame();
-                        self.push(net, peer, ack.into());
-                    }
-                    self.end(net, peer, reason);
-                }
-            }
-        }
-    }
-
-    fn greeted(&mut self, net: &mut Net, peer: PeerId, hello: Box<Hello>, answer: Option<Vec<u8>>) {
-        if let Some(answer) = answer {
-            self.push(net, peer, answer.into());
-        }
-        let Some(end) = self.ends.get_mut(&peer) else { return };
-        end.is_open = true;
-        let (direction, target) = (end.direction(), end.target.clone());
-        let address = net.address_across(end.link, end.side).expect("a link has two ends once it is made");
-        self.desk.inbox(Event::Connected { peer, direction, address, target, hello }, None);
-        self.tempt(net, Deed::Meets(peer));
-    }
-
-    fn give_credit(&mut self, net: &mut Net, peer: PeerId) {
-        let mono = self.now(net).mono;
-        let Some(end) = self.ends.get_mut(&peer).filter(|end| end.ending.is_none()) else { return };
-        if let Some(event) = end.take_credit(mono) {
-            self.desk.inbox(event, Some(peer));
-            self.read(net, peer);
-        }
-    }
-
-    // --- peers: what we say ---
-
-    fn say(&mut self, net: &mut Net, peer: PeerId, asked: Option<Asked>, message: &Message) {
-        let Some(end) = self.ends.get_mut(&peer).filter(|end| end.ending.is_none()) else { return };
-        if let Some(asked) = asked {
-            end.session.note(asked);
-        }
-        if !self.tempt(net, Deed::Says(peer, message)) {
-            self.push(net, peer, message.to_frame().into());
-        }
-    }
-
-    /// News for several; who has no room for it goes without.
-    fn broadcast(&mut self, net: &mut Net, peers: &[PeerId], message: &Message) {
-        let frame = Frame::from(message.to_frame());
-        for &peer in peers {
-            if self.tempt(net, Deed::Says(peer, message)) {
-                continue;
-            }
-            let end = self.ends.get_mut(&peer).filter(|end| end.ending.is_none());
-            if end.is_some_and(|end| end.push(Arc::clone(&frame)).is_ok()) {
-                self.write(net, peer);
-            }
-        }
-    }
-
-    /// A frame that fits, or the peer is hung up on.
-    fn push(&mut self, net: &mut Net, peer: PeerId, frame: Frame) {
-        let Some(end) = self.ends.get_mut(&peer).filter(|end| end.ending.is_none()) else { return };
-        match end.push(frame) {
-            Ok(()) => self.write(net, peer),
-            Err(reason) => self.end(net, peer, reason),
-        }
-    }
-
-    /// A writer has something to write, or room for it.
-    pub(crate) fn write(&mut self, net: &mut Net, peer: PeerId) {
-        let Some(end) = self.ends.get_mut(&peer) else { return };
-        if let Err(reason) = end.write(net, &self.server) {
-            return self.end(net, peer, reason);
-        }
-        if end.is_over(net.now) {
-            self.close(net, peer);
-        }
-    }
-
-    /// There is room to write again.
-    pub(crate) fn writable(&mut self, net: &mut Net, peer: PeerId) -> Result<(), StoreError> {
-        self.write(net, peer);
-        self.run(net)
-    }
-
-    // --- peers: how they go ---
-
-    /// The connection ends, by whichever thread; the first reason counts.
-    fn end(&mut self, net: &mut Net, peer: PeerId, reason: Reason) {
-        let Some(end) = self.ends.get_mut(&peer).filter(|end| end.ending.is_none()) else { return };
-        if let Some(on) = net.link(end.link).and_then(|link| link.host(end.side.other())) {
-            net.note(self.host, Note::HungUp { on, reason: reason.clone() });
-        }
-        if net.trace.has_lines() {
-            net.trace.line(net.now, &format!("host {} ends link {} ({peer}): {reason}", self.host, end.link));
-        }
-        end.end(reason, net.now);
-        self.write(net, peer);
-    }
-
-    /// Everything is said: the last of a connection.
-    fn close(&mut self, net: &mut Net, peer: PeerId) {
-        let Some(end) = self.ends.remove(&peer) else { return };
-        net.shut(end.link, end.side);
-        let reason = end.ending.map_or(Reason::Closed, |(reason, _)| reason);
-        if end.is_open {
-            self.desk.inbox(Event::Closed { peer, reason }, None);
-        } else if let Some(target) = end.target {
-            self.desk.inbox(Event::DialFailed { target, reason }, None);
-        }
-    }
-
-    /// The process is gone: each connection breaks, or vanishes where the power failed.
-    pub(crate) fn die(self, net: &mut Net, power: bool) -> Option<Box<dyn Vice>> {
-        for end in self.ends.values() {
-            if power {
-                net.vanish(end.link, end.side);
-            } else {
-                net.reset(end.link);
-                net.shut(end.link, end.side);
-            }
-        }
-        self.vice
-    }
+    // --- people ---
 
     /// Something of our own to a wallet's node: it talks to us as a program on the same machine does.
     pub(crate) fn submit(&mut self, net: &mut Net, transaction: ReadTx) -> Result<(), StoreError> {
@@ -515,7 +339,7 @@ impl Process {
         self.next_peer += 1;
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let hello = Hello { nonce: u64::MAX - peer.0, listen_port: 0, height: 0, work: 0, ..self.hello() };
-        let direction = crate::node::event::Direction::Inbound;
+        let direction = Direction::Inbound;
         self.desk.inbox(Event::Connected { peer, direction, address, target: None, hello: Box::new(hello) }, None);
         self.desk.inbox(Event::SubmitTx { peer, transaction: Box::new(transaction) }, None);
         self.desk.inbox(Event::Closed { peer, reason: Reason::Closed }, None);

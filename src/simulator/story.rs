@@ -31,6 +31,8 @@ pub struct Faults {
     pub crashes: bool,
     /// The power fails between two calls to the disk, also while a node opens its files.
     pub torn: bool,
+    /// Disks fail, are full for a while, and do things in pieces; nodes end with an error, and are started again.
+    pub disks: bool,
     /// Wall clocks are set wrong by minutes.
     pub clocks: bool,
 }
@@ -38,7 +40,7 @@ pub struct Faults {
 impl Faults {
     /// Whether something happens now and then.
     pub(crate) fn has_troubles(&self) -> bool {
-        self.partitions || self.resets || self.stalls || self.crashes || self.torn || self.clocks
+        self.partitions || self.resets || self.stalls || self.crashes || self.torn || self.disks || self.clocks
     }
 }
 
@@ -96,6 +98,8 @@ impl Story {
     /// Everything drawn: an hour of eight nodes, up to eight that cheat, and whichever faults.
     pub fn of_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed, "story", 0);
+        // What was thought of later has a stream of its own, so that a seed's story stays what it was.
+        let mut later = Chance::new(seed, "story, later", 0);
         let mut coin = |permille| chance.permille(permille);
         let faults = Faults {
             loss_permille: if coin(300) { 20 } else { 0 },
@@ -105,6 +109,7 @@ impl Story {
             stalls: coin(500),
             crashes: coin(500),
             torn: coin(300),
+            disks: later.permille(300),
             clocks: coin(200),
         };
         let byzantine = if chance.permille(700) { chance.below(9) } else { 0 };
@@ -115,9 +120,9 @@ impl Story {
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
-            payments_at_once: chance.between(1, 12),
-            pause_minutes: if chance.permille(PAUSE_PERMILLE) { chance.between(46, 70) } else { 0 },
-            faults: if chance.permille(QUIET_PERMILLE) { Faults::default() } else { faults },
+            payments_at_once: later.between(1, 12),
+            pause_minutes: if later.permille(PAUSE_PERMILLE) { later.between(46, 70) } else { 0 },
+            faults: if later.permille(QUIET_PERMILLE) { Faults::default() } else { faults },
             ..Self::calm(seed, 8, 60)
         }
     }

@@ -95,6 +95,8 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
+    /// Whose node something happens to at this moment.
+    acting: Option<Host>,
     /// Trouble is over.
     is_calm: bool,
 }
@@ -125,8 +127,9 @@ impl World {
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
-        let machines = Vec::new();
-        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, is_calm: false };
+        let (machines, acting, is_calm) = (Vec::new(), None, false);
+        let mut world =
+            Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
@@ -173,6 +176,7 @@ impl World {
             rate: self.rate(kind.is_some()),
             vice: kind.and_then(Kind::vice),
             is_vicious: kind.is_some(),
+            in_pieces: kind.is_none() && self.story.faults.disks,
         }
     }
 
@@ -227,25 +231,21 @@ impl World {
             watch(&self.tally.figures);
             return Ok(());
         }
-        let host = self.host_of(&what);
+        self.acting = self.host_of(&what);
         if let Happening::Restart(host, life) = what {
             self.judge_recovery(host, life)?;
         }
-        let handled = caught(|| self.handle(what));
-        let handled = handled.map_err(|panic| format!("a panic: {panic}"));
-        match handled {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.disk_failed(host, &error)?,
-            Err(panic) => return Err(self.violation(host, panic)),
-        }
-        self.judge_step(host)
+        let stepped = caught(|| self.handle(what));
+        let stepped = stepped.map_err(|panic| self.violation(self.acting, format!("a panic: {panic}")))?;
+        self.settle(stepped)?;
+        self.judge_step(self.acting)
     }
 
     fn violation(&self, host: Option<Host>, what: String) -> Violation {
         Violation { at: self.net.now, host, what }
     }
 
-    /// Whose node something happens to.
+    /// Whose node something happens to, if that is not still to be drawn.
     fn host_of(&self, what: &Happening) -> Option<Host> {
         match *what {
             Happening::Arrive(link, side) | Happening::Room(link, side) => self.net.link(link)?.host(side),
@@ -255,7 +255,8 @@ impl World {
             | Happening::Synced(host, ..)
             | Happening::Verified(host, _)
             | Happening::Found(host, ..)
-            | Happening::Restart(host, _) => Some(host),
+            | Happening::Restart(host, _)
+            | Happening::Freed(host) => Some(host),
             Happening::Trouble | Happening::Payment | Happening::Look => None,
         }
     }
@@ -280,10 +281,11 @@ impl World {
                 if process.miner.is_searching(search) { process.on_found(net) } else { Ok(()) }
             }),
             Happening::Restart(host, life) => self.restart(host, life),
-            Happening::Trouble => {
-                self.trouble();
+            Happening::Freed(host) => {
+                self.free_disk(host);
                 Ok(())
             }
+            Happening::Trouble => self.trouble(),
             Happening::Payment => self.payment(),
             Happening::Look => Ok(()),
         }
@@ -355,11 +357,12 @@ impl World {
     }
 
     fn payment(&mut self) -> Result<(), StoreError> {
-        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
-        self.row_at = host;
         if !self.is_calm {
             self.plan_payment();
         }
+        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
+        self.row_at = host;
+        self.acting = Some(host);
         let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
         let together = if self.crowd.has_row() { 1 } else { together };
         let Self { machines, net, crowd, params, tally, .. } = self;
@@ -397,7 +400,7 @@ impl World {
         let tip = if machine.is_vicious {
             judge.glimpse(host, process.node())
         } else {
-            let judged = judge.after_step(scene(machine, process, net, crowd));
+            let judged = machine.aside(|| judge.after_step(scene(machine, process, net, crowd)));
             let tip = judged.map_err(|what| self.violation(Some(host), what))?;
             if let Some(tip) = &tip {
                 self.tally.tip(self.net.now, &tip.id);
@@ -427,7 +430,8 @@ impl World {
         if !self.tally.is_news(&tip.id) {
             return;
         }
-        let Ok(bytes) = process.node().reader().block(tip.record) else { return };
+        let bytes = self.machines[host].aside(|| process.node().reader().block(tip.record));
+        let Ok(bytes) = bytes else { return };
         let Ok(block) = crate::primitives::codec::decode::<crate::blockchain::block::Block>(&bytes) else { return };
         self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
     }
@@ -445,7 +449,7 @@ impl World {
                 let Self { machines, net, judge, crowd, .. } = self;
                 let machine = &machines[host];
                 machine.process().map_or(Ok(()), |process| {
-                    judge.on_report(scene(machine, process, net, crowd), report)
+                    machine.aside(|| judge.on_report(scene(machine, process, net, crowd), report))
                 })
             }
             Note::HungUp { on, reason } => {
@@ -477,7 +481,7 @@ impl World {
             let Self { machines, net, judge, crowd, .. } = self;
             let machine = &machines[host];
             let Some(process) = machine.process().filter(|_| !machine.is_vicious) else { continue };
-            let judged = judge.look(scene(machine, process, net, crowd), process);
+            let judged = machine.aside(|| judge.look(scene(machine, process, net, crowd), process));
             works.push((host, process.node().chain().tip().work));
             judged.map_err(|what| self.violation(Some(host), what))?;
         }
