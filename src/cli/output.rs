@@ -71,11 +71,8 @@ impl Progress {
         }
         self.told = now;
         let elapsed_ms = now.duration_since(self.started).as_millis().max(1);
-        let per_s = u128::from(done) * 1_000 / elapsed_ms;
-        let left_s = u128::from(total.saturating_sub(done)).checked_div(per_s).unwrap_or(0);
-        let percent = u128::from(done) * 100 / u128::from(total.max(1));
         let (what, unit) = (self.what, self.unit);
-        let line = format!("{what}: {percent} %, {done} of {total} {unit}, {per_s} {unit}/s, about {left_s} s left");
+        let line = format!("{what}: {}", state(unit, u128::from(done), u128::from(total), elapsed_ms));
         if self.terminal {
             let _ = write!(io::stderr(), "\r{line}\u{1b}[K");
             self.drawn = true;
@@ -89,5 +86,28 @@ impl Progress {
         if self.drawn {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
         }
+    }
+}
+
+/// How far it is, how fast, and how long it will take: by the minute where that is slow.
+fn state(unit: &str, done: u128, total: u128, elapsed_ms: u128) -> String {
+    let per_minute = done * 60_000 / elapsed_ms;
+    let left_s = (total.saturating_sub(done) * elapsed_ms).checked_div(done * 1_000);
+    let rate =
+        if per_minute >= 600 { format!("{} {unit}/s", per_minute / 60) } else { format!("{per_minute} {unit}/min") };
+    let left = left_s.map_or_else(String::new, |left_s| format!(", about {left_s} s left"));
+    format!("{} %, {done} of {total} {unit}, {rate}{left}", done * 100 / total.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what is slow has a rate too, and a time that is left. Method: a fast, a slow and an idle one.
+    #[test]
+    fn a_slow_rate_is_told_by_the_minute() {
+        assert_eq!(state("blocks", 500, 1_000, 1_000), "50 %, 500 of 1000 blocks, 500 blocks/s, about 1 s left");
+        assert_eq!(state("seeds", 5, 400, 10_000), "1 %, 5 of 400 seeds, 30 seeds/min, about 790 s left");
+        assert_eq!(state("seeds", 0, 400, 10_000), "0 %, 0 of 400 seeds, 0 seeds/min");
     }
 }

@@ -8,6 +8,11 @@ use serde::Serialize;
 use crate::simulator::chance::Chance;
 use crate::simulator::vice::Kind;
 
+/// Nodes that cheat in a drawn story, at the most.
+const BYZANTINE_MAX: usize = 8;
+/// Drawn stories of a thousand in which nodes begin with chains longer than a message of headers.
+const LONG_PERMILLE: u32 = 80;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each fault is switched on or off by itself")]
@@ -66,6 +71,8 @@ pub struct Story {
     pub bytes_per_s_min: u64,
     /// Connections that a node opens.
     pub outbound_max: usize,
+    /// Blocks of a chain that some nodes begin with; others begin with a heavier one that parts from it at genesis.
+    pub prepared: u64,
 }
 
 impl Story {
@@ -84,6 +91,7 @@ impl Story {
             latency_ms_max: 100,
             bytes_per_s_min: 100_000,
             outbound_max: 8,
+            prepared: 0,
         }
     }
 
@@ -104,8 +112,14 @@ impl Story {
             disks: later.permille(300),
             clocks: coin(200),
         };
-        let byzantine = if chance.permille(700) { chance.below(9) } else { 0 };
-        let byzantine = (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let byzantine = if chance.permille(700) { chance.below(BYZANTINE_MAX + 1) } else { 0 };
+        let mut byzantine: Vec<Kind> =
+            (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let prepared = if later.permille(LONG_PERMILLE) { later.between(2_001, 2_400) } else { 0 };
+        if prepared > 0 && byzantine.len() < BYZANTINE_MAX {
+            // Those whom such a chain is about.
+            byzantine.push(if later.permille(500) { Kind::Waverer } else { Kind::Spammer });
+        }
         Self {
             byzantine,
             faults,
@@ -113,6 +127,7 @@ impl Story {
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
+            prepared,
             payments_at_once: later.between(1, 12),
             ..Self::calm(seed, 8, 60)
         }

@@ -64,6 +64,7 @@ impl World {
         if self.net.trace.has_lines() {
             self.net.trace.line(self.net.now, &format!("trouble: {trouble:?}"));
         }
+        self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
         let ends_a_process = matches!(trouble, Trouble::Crash | Trouble::Torn | Trouble::Disk);
         self.tally.figures.troubles += u64::from(!ends_a_process);
         let host = self.chance.below(self.story.nodes);
@@ -150,17 +151,15 @@ impl World {
             return Ok(());
         }
         self.tally.figures.crashes += 1;
-        let stopped = match self.chance.below(5) {
-            0 => machine.stop(&mut self.net),
-            1 | 2 => {
-                machine.crash(&mut self.net, Crash::Killed);
-                Ok(())
-            }
-            _ => {
-                machine.crash(&mut self.net, Crash::PowerFailed);
-                Ok(())
-            }
+        let drawn = self.chance.below(5);
+        let how = if drawn < 2 { Crash::Killed } else { Crash::PowerFailed };
+        let (how, stopped) = if drawn == 4 {
+            ("Stopped".to_owned(), machine.stop(&mut self.net))
+        } else {
+            machine.crash(&mut self.net, how);
+            (format!("{how:?}"), Ok(()))
         };
+        self.tally.figures.reached.add(format!("end {how}"), 1);
         self.plan_restart(host);
         stopped
     }
@@ -193,6 +192,7 @@ impl World {
         let host = self.acting;
         if let Some(host) = host.filter(|host| self.machines[*host].has_lost_power()) {
             self.tally.figures.torn += 1;
+            self.tally.figures.reached.add("end in a call", 1);
             self.fall(host, Crash::PowerFailed);
             return Ok(());
         }
@@ -201,6 +201,7 @@ impl World {
         match host.filter(|host| is_of_disk && self.machines[*host].is_ill()) {
             Some(host) => {
                 self.tally.figures.disk_failures += 1;
+                self.tally.figures.reached.add("end by the disk", 1);
                 self.fall(host, Crash::Killed);
                 Ok(())
             }
