@@ -120,6 +120,13 @@ pub enum Report {
         /// How loud: a missing neighbour on this machine is no news.
         level: Level,
     },
+    /// A peer has shown headers of a heavier branch that were only weighed: it is to show them again.
+    Heavier {
+        /// Who.
+        peer: PeerId,
+        /// Where the branch parts from ours.
+        from: Hash,
+    },
     /// A block was refused.
     Refused {
         /// Its id.
@@ -204,6 +211,7 @@ impl fmt::Display for Report {
                 write!(f, "{peer} at {address} disconnected: {reason} (peers={peers})")
             }
             Self::DialFailed { target, reason, .. } => write!(f, "cannot connect to {target}: {reason}"),
+            Self::Heavier { peer, from } => write!(f, "{peer} has shown a heavier branch from {from:.12}: fetching it"),
             Self::Refused { id, why } => write!(f, "block {id:.12} rejected: {why}"),
             Self::Room { room: Room::Enough } => f.write_str("there is space on the disk again: going on"),
             Self::Room { room: Room::Low { free_bytes } } => write!(

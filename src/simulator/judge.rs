@@ -54,6 +54,13 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// The simulator itself has failed: a bug, but of no node.
+    pub fn of_simulator(panic: &str) -> Self {
+        Self { at: At(0), host: None, what: format!("the simulator failed: {panic}") }
+    }
+}
+
 impl Serialize for Violation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

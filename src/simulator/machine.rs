@@ -96,6 +96,11 @@ impl Machine {
         }
     }
 
+    /// What it has before it first starts.
+    pub(crate) fn set_disk(&mut self, disk: MemoryDisk) {
+        self.disk = disk;
+    }
+
     /// The running process, if it runs.
     pub(crate) fn process(&self) -> Option<&Process> {
         self.process.as_ref()

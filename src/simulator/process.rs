@@ -238,6 +238,7 @@ impl Process {
     }
 
     fn perform(&mut self, net: &mut Net, effect: Effect) -> Result<(), StoreError> {
+        net.effects.count(&effect);
         match effect {
             Effect::Send { peer, message } => self.say(net, peer, None, &message),
             Effect::Ask { peer, asked, message } => self.say(net, peer, Some(asked), &message),
@@ -358,6 +359,7 @@ impl Process {
         let reaction = vice.react(deed, &mut scene);
         self.vice = Some(vice);
         let Reaction::Instead(acts) = reaction else { return false };
+        net.misdeeds[self.host] += 1;
         for act in acts {
             self.act(net, act);
         }

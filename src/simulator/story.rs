@@ -12,6 +12,10 @@ use crate::simulator::vice::Kind;
 const PAUSE_PERMILLE: u32 = 60;
 /// Stories of a thousand in which nothing goes wrong but what peers do: nobody has an excuse for lagging behind.
 const QUIET_PERMILLE: u32 = 120;
+/// Nodes that cheat in a drawn story, at the most.
+const BYZANTINE_MAX: usize = 8;
+/// Drawn stories of a thousand in which nodes begin with chains longer than a message of headers.
+const LONG_PERMILLE: u32 = 80;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -73,6 +77,8 @@ pub struct Story {
     pub outbound_max: usize,
     /// Virtual minutes for which nobody finds a block once trouble is over: more than the retarget forgives, or 0.
     pub pause_minutes: u64,
+    /// Blocks of a chain that some nodes begin with; others begin with a heavier one that parts from it at genesis.
+    pub prepared: u64,
 }
 
 impl Story {
@@ -92,6 +98,7 @@ impl Story {
             bytes_per_s_min: 100_000,
             outbound_max: 8,
             pause_minutes: 0,
+            prepared: 0,
         }
     }
 
@@ -112,14 +119,21 @@ impl Story {
             disks: later.permille(300),
             clocks: coin(200),
         };
-        let byzantine = if chance.permille(700) { chance.below(9) } else { 0 };
-        let byzantine = (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let byzantine = if chance.permille(700) { chance.below(BYZANTINE_MAX + 1) } else { 0 };
+        let mut byzantine: Vec<Kind> =
+            (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let prepared = if later.permille(LONG_PERMILLE) { later.between(2_001, 2_400) } else { 0 };
+        if prepared > 0 && byzantine.len() < BYZANTINE_MAX {
+            // Those whom such a chain is about.
+            byzantine.push(if later.permille(500) { Kind::Waverer } else { Kind::Spammer });
+        }
         Self {
             byzantine,
             trouble_s: chance.between(20, 240),
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
+            prepared,
             payments_at_once: later.between(1, 12),
             pause_minutes: if later.permille(PAUSE_PERMILLE) { later.between(46, 70) } else { 0 },
             faults: if later.permille(QUIET_PERMILLE) { Faults::default() } else { faults },

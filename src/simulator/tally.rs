@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::primitives::hash::Hash;
 use crate::simulator::queue::At;
+use crate::simulator::reached::Reached;
 
 /// How long blocks took to get around, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,6 +65,8 @@ pub struct Figures {
     pub happenings: u64,
     /// How blocks got around.
     pub propagation: Propagation,
+    /// What came to pass.
+    pub reached: Reached,
     /// The same seed gives the same.
     pub trace: String,
 }

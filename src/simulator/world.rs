@@ -28,12 +28,14 @@ use crate::primitives::thread::caught;
 use crate::simulator::chance::Chance;
 use crate::simulator::clock::Clock;
 use crate::simulator::crowd::Crowd;
+use crate::simulator::history;
 use crate::simulator::judge::{self, Judge, Scene, Violation};
 use crate::simulator::link::{Side, Wire};
 use crate::simulator::machine::{Machine, Plan};
 use crate::simulator::net::{Happening, Host, Life, LinkId, Net, Note};
 use crate::simulator::process::{Pace, Process};
 use crate::simulator::queue::At;
+use crate::simulator::reached::name_of;
 use crate::simulator::story::Story;
 use crate::simulator::tally::{Figures, Tally};
 use crate::simulator::trace::Trace;
@@ -42,6 +44,10 @@ use crate::simulator::vice::Kind;
 /// Hashes that a block takes at the least: enough for whole numbers to follow the rate, few enough to be found
 /// in a tenth of a millisecond.
 const DIFFICULTY: u64 = 1_024;
+/// The same where thousands of blocks are made beforehand; on that network it never changes.
+const DIFFICULTY_LONG: u64 = 64;
+/// Blocks that the heavier of two chains made beforehand has more than the other, at the most.
+const LEAD_MAX: u64 = 40;
 /// Between two looks of the judge.
 const LOOK_MS: u64 = 60_000;
 /// Between two payments of a row.
@@ -76,6 +82,7 @@ pub fn run(
     let mut world = World::new(story, Trace::new(lines));
     let violation = world.happen(watch).err();
     world.measure();
+    world.sum_up();
     match world.net.trace.finish() {
         Some(error) => Err(error),
         None => Ok(Outcome { story: world.story, figures: world.tally.figures, violation }),
@@ -101,18 +108,20 @@ pub(crate) struct World {
     is_calm: bool,
 }
 
-/// Hashes that a block takes. A third is left after a pause, which must not be less than the least.
-fn difficulty(story: &Story) -> u64 {
-    if story.pause_minutes == 0 { DIFFICULTY } else { 4 * DIFFICULTY }
-}
-
 /// The network of a story: an easy target, and the retarget that follows the rate.
 fn params_of(story: &Story) -> Params {
+    let (difficulty_first, difficulty_min) = match story {
+        Story { prepared: 1.., .. } => (DIFFICULTY_LONG, DIFFICULTY_LONG),
+        // A third is left after a pause, which must not be less than the least.
+        Story { pause_minutes: 1.., .. } => (4 * DIFFICULTY, DIFFICULTY),
+        _ => (DIFFICULTY, DIFFICULTY),
+    };
     let spec = NetworkSpec {
         name: "simulated".into(),
         block_time_ms: 3_600_000 / story.blocks_per_hour.clamp(1, 3_600),
-        difficulty_first: difficulty(story),
-        difficulty_min: DIFFICULTY,
+        difficulty_first,
+        difficulty_min,
+        retarget: story.prepared == 0,
         seeds: Vec::new(),
         ..Params::local().spec().clone()
     };
@@ -134,7 +143,30 @@ impl World {
             let plan = world.plan(host, &verifier);
             world.machines.push(Machine::new(seed, plan));
         }
+        world.prepare();
         world
+    }
+
+    /// Gives some nodes one chain and some a heavier one, if the story begins with chains; the rest begin with none.
+    fn prepare(&mut self) {
+        let blocks = self.story.prepared;
+        if blocks == 0 {
+            return;
+        }
+        let mut chance = Chance::new(self.story.seed, "history", 0);
+        let lead = chance.between(1, LEAD_MAX);
+        let chain = |blocks, person| history::disk_with(&self.params, blocks, self.crowd.key(person));
+        let disks = [chain(blocks, 0), chain(blocks + lead, 1)].map(|disk| disk.expect("a disk without faults"));
+        for (host, machine) in self.machines.iter_mut().enumerate() {
+            let place = match host {
+                0 | 1 => host,
+                _ if machine.is_vicious => 1,
+                _ => chance.below(3),
+            };
+            if let Some(disk) = disks.get(place) {
+                machine.set_disk(disk.kill());
+            }
+        }
     }
 
     fn plan(&mut self, host: Host, verifier: &Verifier) -> Plan {
@@ -182,9 +214,14 @@ impl World {
     /// Hashes an hour of one node.
     fn rate(&self, is_vicious: bool) -> u64 {
         let (honest, vicious) = (self.story.nodes as u64, self.story.byzantine.len() as u64);
-        let total = difficulty(&self.story) * self.story.blocks_per_hour;
+        let total = self.params.spec().difficulty_first * self.story.blocks_per_hour;
         let share = if vicious == 0 { 0 } else { VICIOUS_PERCENT.min(100 * vicious / (honest + vicious)) };
         if is_vicious { total * share / 100 / vicious } else { total * (100 - share) / 100 / honest.max(1) }
+    }
+
+    /// In which way a host cheats.
+    fn kind(&self, host: Host) -> Option<Kind> {
+        host.checked_sub(self.story.nodes).map(|place| self.story.byzantine[place])
     }
 
     /// Hosts that keep the rules.
@@ -438,6 +475,8 @@ impl World {
     fn judge_note(&mut self, host: Host, note: &Note) -> Result<(), Violation> {
         if let Note::Found { id } = note {
             self.tally.found(self.net.now, *id);
+            // It does nothing else than it should, and what it should do is wrong.
+            self.net.misdeeds[host] += u64::from(self.kind(host) == Some(Kind::WrongClock));
         }
         if self.machines[host].is_vicious {
             return Ok(());
@@ -454,6 +493,7 @@ impl World {
             Note::HungUp { on, reason } => {
                 self.tally.figures.hang_ups += 1;
                 self.tally.figures.blamed += u64::from(reason.is_fault());
+                self.tally.figures.reached.add(format!("hang-up {}", name_of(reason)), 1);
                 if self.machines[*on].is_vicious { Ok(()) } else { Judge::on_hang_up(*on, reason) }
             }
             Note::Found { .. } | Note::Served { .. } => Ok(()),
@@ -469,6 +509,7 @@ impl World {
                 figures.deepest = figures.deepest.max(*undone);
             }
             Report::Confirmed { ids, .. } => figures.confirmed += ids.len() as u64,
+            Report::Heavier { .. } => figures.reached.add("second pass", 1),
             _ => {}
         }
     }
@@ -503,6 +544,15 @@ impl World {
         (figures.height, figures.waiting) = (height.unwrap_or(0), waiting.unwrap_or(0));
         (figures.bytes, figures.happenings) = (self.net.bytes_sent, self.net.trace.happenings());
         figures.trace = format!("{:016x}", self.net.trace.hash());
+    }
+
+    /// Counts at the end what is too much for names while it happens.
+    fn sum_up(&mut self) {
+        let reached = &mut self.tally.figures.reached;
+        self.net.effects.add_to(reached);
+        for (kind, times) in self.story.byzantine.iter().zip(&self.net.misdeeds[self.story.nodes..]) {
+            reached.add(format!("vice {kind:?}"), *times);
+        }
     }
 }
 

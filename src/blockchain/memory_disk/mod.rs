@@ -272,8 +272,8 @@ impl Pieces for MemoryFile {
             // As a file system does: what still fits is written, and then it is full.
             (taken, error) = (room, Some(Fault::Full.error()));
         }
-        faults.free_bytes -= (at + taken).saturating_sub(file.now.len()) as u64;
         if taken > 0 {
+            faults.free_bytes -= (at + taken).saturating_sub(file.now.len()) as u64;
             file.write(&bytes[..taken], at);
         }
         error.map_or(Ok(taken), Err)
@@ -323,6 +323,8 @@ mod tests {
         disk.set_free_bytes(2);
         assert_eq!(file.write_at(b"abcd", 1).expect_err("full").kind(), io::ErrorKind::StorageFull);
         assert_eq!(disk.bytes("a"), Some(b"xab".to_vec()));
+        assert_eq!(file.write_at(b"z", 9).expect_err("still").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.bytes("a"), Some(b"xab".to_vec()), "nor is there room for a hole");
     }
 
     /// Goal: a sync that fails has lost what it was to write, although it is read and the next sync succeeds.

@@ -64,6 +64,7 @@ impl World {
         if self.net.trace.has_lines() {
             self.net.trace.line(self.net.now, &format!("trouble: {trouble:?}"));
         }
+        self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
         let ends_a_process = matches!(trouble, Trouble::Crash | Trouble::Torn | Trouble::Disk);
         self.tally.figures.troubles += u64::from(!ends_a_process);
         let host = self.chance.below(self.story.nodes);
@@ -150,20 +151,19 @@ impl World {
             return Ok(());
         }
         self.tally.figures.crashes += 1;
-        let stopped = match self.chance.below(5) {
+        let (how, stopped) = match self.chance.below(5) {
             0 => {
                 let is_kept = !machine.is_ill();
-                machine.stop(&mut self.net).inspect(|()| self.judge.on_stop(host, is_kept))
+                let stopped = machine.stop(&mut self.net).inspect(|()| self.judge.on_stop(host, is_kept));
+                ("Stopped".to_owned(), stopped)
             }
-            1 | 2 => {
-                machine.crash(&mut self.net, Crash::Killed);
-                Ok(())
-            }
-            _ => {
-                machine.crash(&mut self.net, Crash::PowerFailed);
-                Ok(())
+            drawn => {
+                let how = if drawn < 3 { Crash::Killed } else { Crash::PowerFailed };
+                machine.crash(&mut self.net, how);
+                (format!("{how:?}"), Ok(()))
             }
         };
+        self.tally.figures.reached.add(format!("end {how}"), 1);
         self.plan_restart(host);
         stopped
     }
@@ -196,6 +196,7 @@ impl World {
         let host = self.acting;
         if let Some(host) = host.filter(|host| self.machines[*host].has_lost_power()) {
             self.tally.figures.torn += 1;
+            self.tally.figures.reached.add("end in a call", 1);
             self.fall(host, Crash::PowerFailed);
             return Ok(());
         }
@@ -204,6 +205,7 @@ impl World {
         match host.filter(|host| is_of_disk && self.machines[*host].is_ill()) {
             Some(host) => {
                 self.tally.figures.disk_failures += 1;
+                self.tally.figures.reached.add("end by the disk", 1);
                 self.fall(host, Crash::Killed);
                 Ok(())
             }
