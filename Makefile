@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test check fmt bench soak schedules
+.PHONY: help run-two test check fmt bench soak schedules five
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
@@ -32,3 +32,6 @@ soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that f
 
 schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each story in tests/schedules
 	SCHEDULES=$(or $(SCHEDULES),100000) $(CARGO) test --test schedules -- --nocapture
+
+five: ## five release binaries that are cut, stopped and killed for ROUNDS=40 blocks, in a row and in a ring; SEED=1
+	FIVE_ROUNDS=$(or $(ROUNDS),40) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture
