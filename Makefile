@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test check fmt bench soak schedules fuzz
+.PHONY: help run-two test check fmt bench soak schedules fuzz five
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
@@ -35,3 +35,6 @@ schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each
 
 fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+five: ## five release binaries that are cut, stopped and killed for ROUNDS=40 blocks, in a row and in a ring; SEED=1
+	FIVE_ROUNDS=$(or $(ROUNDS),40) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture

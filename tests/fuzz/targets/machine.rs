@@ -15,6 +15,7 @@ use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::CoinId;
 use spindle::node::event::{Asked, Direction, Effect, Event, PeerId, Target};
 use spindle::node::message::{BLOCKS_MAX, Hello, Message};
+use spindle::node::orders::{Order, Ticket};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::node::transactions::VERIFYING_MAX;
@@ -52,6 +53,9 @@ pub(crate) struct Machine {
     /// The block with most work that was told to be durable.
     promised: Option<BlockMeta>,
     next_peer: u64,
+    /// Orders that are not answered.
+    pub(crate) tickets: BTreeSet<Ticket>,
+    next_ticket: u64,
 }
 
 /// A disk with the first blocks of the short chain on it.
@@ -100,6 +104,8 @@ impl Machine {
             ending: Vec::new(),
             promised: None,
             next_peer: 1,
+            tickets: BTreeSet::new(),
+            next_ticket: 0,
         }
     }
 
@@ -133,6 +139,14 @@ impl Machine {
         if self.links.remove(&peer).is_some() {
             self.step(Event::Closed { peer, reason });
         }
+    }
+
+    /// Somebody who may give orders wants something.
+    pub(crate) fn order(&mut self, order: Order) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket);
+        self.step(Event::Order { ticket, order });
     }
 
     /// An event, and all that follows from it at once. What comes from a peer that is gone is not heard.
@@ -201,7 +215,9 @@ impl Machine {
                 assert_eq!(tip, self.node.chain().tip().id);
                 assert_eq!(ledger.len(), self.node.chain().ledger().len());
             }
-            Effect::Refuse { .. } | Effect::Generate { .. } => {}
+            Effect::Answer { ticket, .. } => assert!(self.tickets.remove(&ticket), "{ticket:?} is answered once"),
+            Effect::Generate { count } => assert!(count > 0 && self.template.is_some(), "there is something to find"),
+            Effect::Refuse { .. } | Effect::Miners { .. } => {}
         }
     }
 

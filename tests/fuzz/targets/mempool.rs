@@ -312,8 +312,8 @@ impl Story {
 
     fn readmit(&mut self, turn_bytes: usize) {
         let ground = Ground { ledger: &self.ledger, next_height: self.position.height + 1, now: self.now };
-        let entered = self.pool.readmit(kit::params(), &ground, turn_bytes);
-        assert!(entered.iter().all(|id| self.pool.contains(id)));
+        let returned = self.pool.readmit(kit::params(), &ground, turn_bytes);
+        assert!(returned.entered.iter().all(|id| self.pool.contains(id)));
     }
 
     // --- the model ---

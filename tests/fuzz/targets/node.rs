@@ -13,10 +13,12 @@ use spindle::blockchain::reject::Reject;
 use spindle::blockchain::transaction::{Coinbase, Output, VERSION};
 use spindle::node::event::{Announced, Asked, Event, PeerId, Target};
 use spindle::node::message::{Hello, Kind, Message, NewBlock};
+use spindle::node::orders::Order;
 use spindle::node::reason::Reason;
 use spindle::primitives::codec::{self, List};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
+use spindle::primitives::time::Wall;
 
 use super::bytes::Bytes;
 use super::machine::Machine;
@@ -65,11 +67,33 @@ impl Story {
             }
             18 => self.machine.synced(),
             19 => self.mined(input),
-            20 => self.machine.step(Event::Generate { count: input.u32() }),
+            20 => self.order(input),
             21 => self.last_words(input),
             22 => self.dialled(input),
             _ => self.machine.disk.set_free_bytes(if input.flag() { 1 << 20 } else { 1 << 40 }),
         }
+    }
+
+    /// What somebody with the right to do so wants.
+    fn order(&mut self, input: &mut Bytes<'_>) {
+        let ip = IpAddr::from([203, 0, 113, input.byte() % 4]);
+        let order = match input.byte() % 7 {
+            0 => Order::Generate { count: input.u32(), payout: input.flag().then(|| Key([5; 32]).into()) },
+            1 => Order::Mine { threads: usize::from(input.byte()), payout: input.flag().then(|| Key([6; 32]).into()) },
+            2 => Order::Connect(Target::Address(SocketAddr::from((ip, 9_000)))),
+            3 => match self.peer(input) {
+                Some(peer) => Order::Disconnect(peer),
+                None => return,
+            },
+            4 => Order::Ban { ip, until: Wall(u64::from(input.u32()) << 12) },
+            5 => Order::Unban(ip),
+            _ if self.fresh.is_empty() => return,
+            _ => {
+                let place = usize::from(input.byte()) % self.fresh.len();
+                Order::SubmitBlock(Box::new(self.fresh[place].0.clone()))
+            }
+        };
+        self.machine.order(order);
     }
 
     fn peer(&self, input: &mut Bytes<'_>) -> Option<PeerId> {
