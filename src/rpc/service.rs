@@ -27,8 +27,8 @@ use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::{Method as Verb, Request, Response, Status};
-use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::methods::mining::Packed;
+use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::metrics;
 use crate::runtime::handle::{Handle, HandleError};
 
