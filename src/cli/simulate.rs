@@ -58,6 +58,9 @@ pub struct SimulateCommand {
     /// processes are killed and power fails, also between two calls to the disk
     #[argh(switch)]
     crash: bool,
+    /// disks fail, and are full for a while
+    #[argh(switch)]
+    disks: bool,
     /// clocks are set wrong
     #[argh(switch)]
     clocks: bool,
@@ -144,6 +147,7 @@ impl SimulateCommand {
             stalls: self.reset,
             crashes: self.crash,
             torn: self.crash,
+            disks: self.disks,
             clocks: self.clocks,
         };
         let byzantine = Kind::ALL.iter().copied().cycle().take(self.byzantine).collect();
@@ -283,8 +287,9 @@ fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
         ),
         format!("{} payments; {} bytes on wires", figures.payments, figures.bytes),
         format!(
-            "{} crashes, {} of them between two calls to the disk; {} other troubles; {} connections ended, {} for a fault",
-            figures.crashes, figures.torn, figures.troubles, figures.hang_ups, figures.blamed
+            "{} crashes, {} of them in the middle of a call to the disk, {} for a disk that failed; {} other troubles; {} \
+             connections ended, {} for a fault",
+            figures.crashes, figures.torn, figures.disk_failures, figures.troubles, figures.hang_ups, figures.blamed
         ),
         format!("{} things happened; trace {}", figures.happenings, figures.trace),
     ];

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
 use crate::blockchain::chain::{Opening, Progress};
 use crate::blockchain::disk::Disk;

@@ -49,6 +49,8 @@ pub(crate) enum Happening {
     Found(Host, Life, u32),
     /// A machine comes back.
     Restart(Host, Life),
+    /// Somebody makes room on a disk.
+    Freed(Host),
     /// Something goes wrong somewhere.
     Trouble,
     /// Somebody pays somebody.

@@ -54,9 +54,11 @@ pub struct Figures {
     pub blamed: u64,
     /// Processes that were killed, and machines whose power failed.
     pub crashes: u64,
-    /// Of those, between two calls to the disk.
+    /// Of those, in the middle of a call to the disk.
     pub torn: u64,
-    /// Other troubles: partitions, resets, stalls, clocks.
+    /// Of those, processes that ended because their disk failed, or was full.
+    pub disk_failures: u64,
+    /// Other troubles: partitions, resets, stalls, full disks, clocks.
     pub troubles: u64,
     /// Things that happened.
     pub happenings: u64,

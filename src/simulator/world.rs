@@ -95,8 +95,15 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
+    /// Whose node something happens to at this moment.
+    acting: Option<Host>,
     /// Trouble is over.
     is_calm: bool,
+}
+
+/// Hashes that a block takes. A third is left after a pause, which must not be less than the least.
+fn difficulty(story: &Story) -> u64 {
+    if story.pause_minutes == 0 { DIFFICULTY } else { 4 * DIFFICULTY }
 }
 
 /// The network of a story: an easy target, and the retarget that follows the rate.
@@ -104,7 +111,7 @@ fn params_of(story: &Story) -> Params {
     let spec = NetworkSpec {
         name: "simulated".into(),
         block_time_ms: 3_600_000 / story.blocks_per_hour.clamp(1, 3_600),
-        difficulty_first: DIFFICULTY,
+        difficulty_first: difficulty(story),
         difficulty_min: DIFFICULTY,
         seeds: Vec::new(),
         ..Params::local().spec().clone()
@@ -120,8 +127,8 @@ impl World {
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
-        let machines = Vec::new();
-        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, is_calm: false };
+        let (machines, acting, is_calm) = (Vec::new(), None, false);
+        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
@@ -168,13 +175,14 @@ impl World {
             rate: self.rate(kind.is_some()),
             vice: kind.and_then(Kind::vice),
             is_vicious: kind.is_some(),
+            in_pieces: kind.is_none() && self.story.faults.disks,
         }
     }
 
     /// Hashes an hour of one node.
     fn rate(&self, is_vicious: bool) -> u64 {
         let (honest, vicious) = (self.story.nodes as u64, self.story.byzantine.len() as u64);
-        let total = DIFFICULTY * self.story.blocks_per_hour;
+        let total = difficulty(&self.story) * self.story.blocks_per_hour;
         let share = if vicious == 0 { 0 } else { VICIOUS_PERCENT.min(100 * vicious / (honest + vicious)) };
         if is_vicious { total * share / 100 / vicious } else { total * (100 - share) / 100 / honest.max(1) }
     }
@@ -222,25 +230,21 @@ impl World {
             watch(&self.tally.figures);
             return Ok(());
         }
-        let host = self.host_of(&what);
+        self.acting = self.host_of(&what);
         if let Happening::Restart(host, life) = what {
             self.judge_recovery(host, life)?;
         }
-        let handled = caught(|| self.handle(what));
-        let handled = handled.map_err(|panic| format!("a panic: {panic}"));
-        match handled {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.disk_failed(host, &error)?,
-            Err(panic) => return Err(self.violation(host, panic)),
-        }
-        self.judge_step(host)
+        let stepped = caught(|| self.handle(what));
+        let stepped = stepped.map_err(|panic| self.violation(self.acting, format!("a panic: {panic}")))?;
+        self.settle(stepped)?;
+        self.judge_step(self.acting)
     }
 
     fn violation(&self, host: Option<Host>, what: String) -> Violation {
         Violation { at: self.net.now, host, what }
     }
 
-    /// Whose node something happens to.
+    /// Whose node something happens to, if that is not still to be drawn.
     fn host_of(&self, what: &Happening) -> Option<Host> {
         match *what {
             Happening::Arrive(link, side) | Happening::Room(link, side) => self.net.link(link)?.host(side),
@@ -250,7 +254,8 @@ impl World {
             | Happening::Synced(host, ..)
             | Happening::Verified(host, _)
             | Happening::Found(host, ..)
-            | Happening::Restart(host, _) => Some(host),
+            | Happening::Restart(host, _)
+            | Happening::Freed(host) => Some(host),
             Happening::Trouble | Happening::Payment | Happening::Look => None,
         }
     }
@@ -275,10 +280,11 @@ impl World {
                 if process.miner.is_searching(search) { process.on_found(net) } else { Ok(()) }
             }),
             Happening::Restart(host, life) => self.restart(host, life),
-            Happening::Trouble => {
-                self.trouble();
+            Happening::Freed(host) => {
+                self.free_disk(host);
                 Ok(())
             }
+            Happening::Trouble => self.trouble(),
             Happening::Payment => self.payment(),
             Happening::Look => Ok(()),
         }
@@ -350,11 +356,12 @@ impl World {
     }
 
     fn payment(&mut self) -> Result<(), StoreError> {
-        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
-        self.row_at = host;
         if !self.is_calm {
             self.plan_payment();
         }
+        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
+        self.row_at = host;
+        self.acting = Some(host);
         let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
         let together = if self.crowd.has_row() { 1 } else { together };
         let Self { machines, net, crowd, params, tally, .. } = self;
@@ -392,7 +399,7 @@ impl World {
         let tip = if machine.is_vicious {
             judge.glimpse(host, process.node())
         } else {
-            let judged = judge.after_step(scene(machine, process, net, crowd));
+            let judged = machine.aside(|| judge.after_step(scene(machine, process, net, crowd)));
             let tip = judged.map_err(|what| self.violation(Some(host), what))?;
             if let Some(tip) = &tip {
                 self.tally.tip(self.net.now, &tip.id);
@@ -422,7 +429,8 @@ impl World {
         if !self.tally.is_news(&tip.id) {
             return;
         }
-        let Ok(bytes) = process.node().reader().block(tip.record) else { return };
+        let bytes = self.machines[host].aside(|| process.node().reader().block(tip.record));
+        let Ok(bytes) = bytes else { return };
         let Ok(block) = crate::primitives::codec::decode::<crate::blockchain::block::Block>(&bytes) else { return };
         self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
     }
@@ -439,7 +447,9 @@ impl World {
                 self.count(report);
                 let Self { machines, net, judge, crowd, .. } = self;
                 let machine = &machines[host];
-                machine.process().map_or(Ok(()), |process| judge.on_report(scene(machine, process, net, crowd), report))
+                machine.process().map_or(Ok(()), |process| {
+                    machine.aside(|| judge.on_report(scene(machine, process, net, crowd), report))
+                })
             }
             Note::HungUp { on, reason } => {
                 self.tally.figures.hang_ups += 1;
@@ -470,7 +480,7 @@ impl World {
             let Self { machines, net, judge, crowd, .. } = self;
             let machine = &machines[host];
             let Some(process) = machine.process().filter(|_| !machine.is_vicious) else { continue };
-            let judged = judge.look(scene(machine, process, net, crowd), process);
+            let judged = machine.aside(|| judge.look(scene(machine, process, net, crowd), process));
             works.push((host, process.node().chain().tip().work));
             judged.map_err(|what| self.violation(Some(host), what))?;
         }
