@@ -25,7 +25,7 @@ use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 
 use crate::cli::daemon::DaemonCommand;
 use crate::cli::failure::Failure;
-use crate::cli::{NAME, fold};
+use crate::cli::{NAME, ask, fold};
 
 /// The command whose options these are.
 const COMMAND: &str = "daemon";
@@ -36,10 +36,13 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Letters by which a name may differ from the one that was probably meant.
 const SLIPS_MAX: usize = 3;
 
-/// The words of a daemon's command line, with those of the file behind them that it names.
+/// The words of a daemon's command line, with those of the file behind them that it names. A command that asks a
+/// daemon takes from that file where it is.
 pub fn expand(mut words: Vec<String>) -> Result<Vec<String>, Failure> {
     let asks_for_help = words.iter().any(|word| word == "--help" || word == "help");
-    if words.first().is_none_or(|word| word != COMMAND) || asks_for_help {
+    let command = words.first().map_or("", String::as_str);
+    let is_daemon = command == COMMAND;
+    if asks_for_help || !(is_daemon || ask::COMMANDS.contains(&command)) {
         return Ok(words);
     }
     let given = given(&words[1..]);
@@ -52,7 +55,9 @@ pub fn expand(mut words: Vec<String>) -> Result<Vec<String>, Failure> {
     let lines = Flags::of_daemon()
         .lines(&text, base)
         .map_err(|(number, why)| Failure::options(format!("option `{CONFIG}`: in `{path}`, line {number}: {why}")))?;
-    let more = lines.into_iter().filter(|line| !given.iter().any(|(name, _)| *name == line[0])).flatten();
+    let is_taken = |line: &Words| is_daemon || ask::OPTIONS.contains(&line[0].as_str());
+    let more = lines.into_iter().filter(|line| is_taken(line) && !given.iter().any(|(name, _)| *name == line[0]));
+    let more = more.flatten();
     let more: Vec<String> = more.collect();
     words.extend(more);
     Ok(words)

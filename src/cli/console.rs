@@ -54,7 +54,7 @@ impl Console {
 
     /// Letters that fit in a line.
     pub fn columns(&self) -> usize {
-        columns(&io::stderr()).unwrap_or(COLUMNS)
+        size(&io::stderr()).map_or(COLUMNS, |(columns, _)| columns)
     }
 
     /// The text in a colour, if colours are to be had.
@@ -108,15 +108,15 @@ pub fn paint(has_colours: bool, colour: Colour, text: &str) -> String {
     if has_colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-/// How wide a terminal is, if it is one and tells.
+/// How many columns and rows a terminal has, if it is one and tells.
 #[cfg(unix)]
-pub fn columns(terminal: &impl std::os::fd::AsFd) -> Option<usize> {
+pub fn size(terminal: &impl std::os::fd::AsFd) -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    Some((usize::from(size.ws_col), usize::from(size.ws_row))).filter(|(columns, rows)| *columns > 0 && *rows > 0)
 }
 
 /// Nothing is known elsewhere.
 #[cfg(not(unix))]
-pub fn columns<T>(_terminal: &T) -> Option<usize> {
+pub fn size<T>(_terminal: &T) -> Option<(usize, usize)> {
     None
 }

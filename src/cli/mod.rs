@@ -40,6 +40,10 @@ pub mod daemon;
 
 pub mod service;
 
+pub mod table;
+
+pub mod ask;
+
 pub mod chain;
 
 pub mod wallet;
@@ -70,6 +74,36 @@ struct Spindle {
 pub enum Command {
     /// Run a node.
     Daemon(daemon::DaemonCommand),
+    /// How a running node is.
+    Status(ask::status::Status),
+    /// Who is connected to it.
+    Peers(ask::peers::Peers),
+    /// Whom it knows.
+    Addresses(ask::addresses::Addresses),
+    /// Connect it to somebody.
+    Connect(ask::links::Connect),
+    /// End a connection.
+    Disconnect(ask::links::Disconnect),
+    /// Whom it refuses.
+    Bans(ask::bans::Bans),
+    /// Refuse somebody.
+    Ban(ask::bans::Ban),
+    /// Refuse somebody no longer.
+    Unban(ask::bans::Unban),
+    /// The newest blocks.
+    Blocks(ask::blocks::Blocks),
+    /// One block.
+    Block(ask::block::Block),
+    /// One transaction.
+    Tx(ask::tx::Tx),
+    /// What waits for a block.
+    Mempool(ask::mempool::Mempool),
+    /// Find blocks now.
+    Mine(ask::mine::Mine),
+    /// Stop it.
+    Stop(ask::stop::Stop),
+    /// How much its log says.
+    Log(ask::level::Log),
     /// Print a unit for systemd.
     Service(service::ServiceFile),
     /// Work on a chain's files.
@@ -121,11 +155,28 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure
 pub fn run(asked: Asked) -> Result<(), Failure> {
     match asked {
         Asked::Text(text) => output::say(&text),
-        Asked::Command(Command::Daemon(command)) => command.run(),
-        Asked::Command(Command::Service(command)) => command.run(),
-        Asked::Command(Command::Chain(command)) => command.run(),
-        Asked::Command(Command::Wallet(command)) => command.run(),
-        Asked::Command(Command::Simulate(command)) => command.run(),
+        Asked::Command(command) => match command {
+            Command::Daemon(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Peers(command) => command.run(),
+            Command::Addresses(command) => command.run(),
+            Command::Connect(command) => command.run(),
+            Command::Disconnect(command) => command.run(),
+            Command::Bans(command) => command.run(),
+            Command::Ban(command) => command.run(),
+            Command::Unban(command) => command.run(),
+            Command::Blocks(command) => command.run(),
+            Command::Block(command) => command.run(),
+            Command::Tx(command) => command.run(),
+            Command::Mempool(command) => command.run(),
+            Command::Mine(command) => command.run(),
+            Command::Stop(command) => command.run(),
+            Command::Log(command) => command.run(),
+            Command::Service(command) => command.run(),
+            Command::Chain(command) => command.run(),
+            Command::Wallet(command) => command.run(),
+            Command::Simulate(command) => command.run(),
+        },
     }
 }
 

@@ -33,6 +33,16 @@ pub fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     say(&serde_json::to_string_pretty(value)?)
 }
 
+/// Writes one of many results to stdout; whether anybody still reads them.
+pub fn say_to_reader(text: &str) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::world(format!("cannot write the result to stdout: {error}"))),
+    }
+}
+
 /// A remark beside the result.
 pub fn remark(text: &str) {
     // Nobody reads it any more.
