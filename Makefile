@@ -33,5 +33,5 @@ soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that f
 schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each story in tests/schedules
 	SCHEDULES=$(or $(SCHEDULES),100000) $(CARGO) test --test schedules -- --nocapture
 
-five: ## five release binaries that are cut, stopped and killed for ROUNDS=40 blocks, in a row and in a ring; SEED=1
-	FIVE_ROUNDS=$(or $(ROUNDS),40) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture
+five: ## five release binaries that are cut, stopped and killed for ROUNDS=25 rounds, in a row and in a ring; SEED=1
+	FIVE_ROUNDS=$(or $(ROUNDS),25) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture
