@@ -39,5 +39,5 @@ schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each
 fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
-five: ## five release binaries that are cut, stopped and killed for ROUNDS=40 blocks, in a row and in a ring; SEED=1
-	FIVE_ROUNDS=$(or $(ROUNDS),40) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture
+five: ## five release binaries that are cut, stopped and killed for ROUNDS=25 rounds, in a row and in a ring; SEED=1
+	FIVE_ROUNDS=$(or $(ROUNDS),25) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture

@@ -27,6 +27,8 @@ pub(crate) struct Told {
     pub(crate) received: Vec<Entry>,
     /// Payments that a node took.
     pub(crate) paid: Vec<(String, u64)>,
+    /// Those of which the wallet has said that their coins are gone with an undone block.
+    pub(crate) given_up: Vec<(String, u64)>,
     pub(crate) reorganised: usize,
     pub(crate) took: Duration,
     pub(crate) _home: TempDir,
@@ -36,9 +38,9 @@ impl Told {
     pub(crate) fn figures(&self) -> String {
         let durable: usize = self.nodes.iter().map(|(_, blocks)| blocks.len()).sum();
         let (height, payments) = (self.balances[0].height, self.sent.len());
-        let (reorganised, took) = (self.reorganised, self.took);
+        let (given_up, reorganised, took) = (self.given_up.len(), self.reorganised, self.took);
         format!(
-            "height {height}, {payments} payments, {reorganised} reorganisations, {durable} durable lines, {took:.1?}"
+            "height {height}, {payments} payments and {given_up} given up, {reorganised} reorganisations, {durable} durable lines, {took:.1?}"
         )
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::spawn;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::PersistentBlockchain;
 use spindle::node::event::Target;
@@ -84,21 +85,25 @@ fn whole_nodes_end_whenever_they_are_stopped() {
 }
 
 /// Goal: a disk that fails ends a node with its error, whatever else is under way, and whoever waits hears of it once.
-/// Method: a sync that fails sooner or later; two who ask it to stop meanwhile.
+/// Method: a sync that fails sooner or later; nobody, or two at once, who ask it to stop meanwhile.
 #[test]
 fn a_failing_disk_and_a_stop_may_meet() {
     explore("failing disk", lively, || {
         let disk = MemoryDisk::default();
         let node = start(at(9_000), None, &disk);
         let handle = node.stop_handle();
-        disk.fail_sync(if below(2) == 0 { 1 } else { 2 });
+        // Where nobody asks it, the failure alone must end it; a second sync may not be needed.
+        let (fails_at, is_asked) = [(1, false), (1, true), (2, true)][below(3)];
+        disk.fail_sync(fails_at);
         generate(&node, 2);
-        let stoppers = [handle.clone(), handle].map(|handle| {
+        let handles = if is_asked { vec![handle.clone(), handle] } else { Vec::new() };
+        let stoppers = handles.into_iter().map(|handle| {
             spawn(move || {
                 a_while();
                 handle.stop();
             })
         });
+        let stoppers: Vec<_> = stoppers.collect();
         let reader = node.reader().clone();
         match node.wait() {
             Ok(()) => assert_eq!(tip_on(&disk), reader.tip().id, "what it had at the end is on the disk"),
@@ -156,5 +161,29 @@ fn the_budget_comes_back() {
             taker.join().expect("it ends");
         }
         assert!(is_closed || budget.take(100).is_some());
+    });
+}
+
+/// Goal: what is left of the budget goes to the next at once, not only when somebody gives back. Method: two who hold
+/// theirs until the other has his, behind one who had all.
+#[test]
+fn what_is_left_of_the_budget_goes_to_the_next() {
+    explore("rest of the budget", calm, || {
+        let budget = Budget::new(100);
+        let all = budget.take(100);
+        let ((here, there_too), (there, here_too)) = (bounded(1), bounded(1));
+        let takers = [(60, here, here_too), (40, there, there_too)].map(|(bytes, tell, told)| {
+            let budget = Arc::clone(&budget);
+            spawn(move || {
+                let portion = budget.take(bytes).expect("nobody closes it");
+                tell.send(()).expect("the other waits");
+                told.recv().expect("the other has his");
+                drop(portion);
+            })
+        });
+        drop(all);
+        for taker in takers {
+            taker.join().expect("it ends");
+        }
     });
 }
