@@ -14,13 +14,14 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::mempool::{CHAIN_MAX, FILE, ORPHANS_MAX, ORPHANS_PER_SOURCE, POOL_BYTES_MAX};
 use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
-use spindle::node::event::{Effect, Event, PeerId};
+use spindle::node::event::{Asked, Effect, Event, PeerId};
 use spindle::node::message::{Message, TX_IDS_MAX};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::node::transactions::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
+use spindle::primitives::time::{Now, Wall};
 
 /// Strangers' addresses, each of its own public network.
 fn stranger(number: u8) -> [u8; 4] {
@@ -284,6 +285,24 @@ fn a_transaction_is_asked_of_the_next_as_soon_as_the_first_has_failed() {
     world.pass(61_000);
     let reason = is_cut(&world.effects(0), silent).expect("it never answered");
     assert!(!reason.is_fault(), "{reason}");
+}
+
+/// Goal: whoever oversteps several limits in one moment is hung up on once. Method: a peer that owes transactions of
+/// the pool, and those of a block, and says nothing until both are overdue.
+#[test]
+fn whoever_owes_several_answers_is_cut_once() {
+    let mut world = alone();
+    let peer = world.puppet(0, stranger(1));
+    announce(&mut world, peer, &[Hash([7; 32])]);
+    let block = World::sketch_of(&world.next_block(0, 1));
+    world.step(0, Event::NewBlock { peer, block });
+    let of_both = |effect: &Effect| matches!(effect, Effect::Ask { asked: Asked::Txs(_) | Asked::BlockTxs(..), .. });
+    assert_eq!(world.effects(0).iter().filter(|effect| of_both(effect)).count(), 2);
+    let now = world.now;
+    world.now = Now { mono: now.mono.after(90_000), wall: Wall(now.wall.0 + 90_000) };
+    world.step(0, Event::Tick);
+    let cuts = world.effects(0).into_iter().filter(|effect| matches!(effect, Effect::HangUp { .. }));
+    assert_eq!(cuts.count(), 1);
 }
 
 /// Goal: what a peer announces is bounded, whoever it is, and slows nobody else down. Method: 100,000 invented
