@@ -13,14 +13,14 @@ use tempfile::TempDir;
 use crate::common::process::{PATIENCE, spindle, steady_port};
 use crate::common::proxy::{Flow, Wire};
 use crate::node::{Node, Orders, named};
-use crate::offline::Told;
+use crate::offline::{Paid, Told};
 use crate::purse::Purse;
 
 const NODES: usize = 5;
 /// Who mines: both ends of a row, and its middle.
 pub(crate) const MINERS: [usize; 3] = [0, 2, 4];
-/// Blocks that are there before the story begins; the first coins are mature then.
-const BLOCKS_FIRST: u64 = 12;
+/// Blocks that are there before the story begins: half of their coins are mature then, and everybody has them.
+const BLOCKS_FIRST: u64 = 20;
 
 /// See the top of the file.
 pub(crate) struct Net {
@@ -41,8 +41,7 @@ fn spec() -> NetworkSpec {
     NetworkSpec {
         name: "five".into(),
         block_time_ms: 1_000,
-        difficulty_first: 1 << 20,
-        maturity: 3,
+        difficulty_first: 1 << 19,
         ..Params::regtest().spec().clone()
     }
 }
@@ -185,8 +184,11 @@ impl Net {
             balances,
             sent,
             received,
-            given_up: self.paid.iter().filter(|(id, _)| self.miner.gave_up(id)).cloned().collect(),
-            paid: self.paid,
+            paid: self
+                .paid
+                .into_iter()
+                .map(|(id, units)| Paid { remarks: self.miner.remarks_on(&id), id, units })
+                .collect(),
             reorganised,
             took: self.began.elapsed(),
             _home: self.home,

@@ -25,20 +25,33 @@ pub(crate) struct Told {
     pub(crate) balances: [Balance; 2],
     pub(crate) sent: Vec<Entry>,
     pub(crate) received: Vec<Entry>,
-    /// Payments that a node took.
-    pub(crate) paid: Vec<(String, u64)>,
-    /// Those of which the wallet has said that their coins are gone with an undone block.
-    pub(crate) given_up: Vec<(String, u64)>,
+    pub(crate) paid: Vec<Paid>,
     pub(crate) reorganised: usize,
     pub(crate) took: Duration,
     pub(crate) _home: TempDir,
+}
+
+/// A payment that a node took, and what the wallet said of it later.
+#[derive(Debug)]
+pub(crate) struct Paid {
+    pub(crate) id: String,
+    pub(crate) units: u64,
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Paid {
+    /// Whether the wallet has said that its coins are gone with a block that was undone.
+    fn is_given_up(&self) -> bool {
+        self.remarks.iter().any(|line| line.contains("was not made") && line.contains("undone"))
+    }
 }
 
 impl Told {
     pub(crate) fn figures(&self) -> String {
         let durable: usize = self.nodes.iter().map(|(_, blocks)| blocks.len()).sum();
         let (height, payments) = (self.balances[0].height, self.sent.len());
-        let (given_up, reorganised, took) = (self.given_up.len(), self.reorganised, self.took);
+        let given_up = self.paid.iter().filter(|paid| paid.is_given_up()).count();
+        let (reorganised, took) = (self.reorganised, self.took);
         format!(
             "height {height}, {payments} payments and {given_up} given up, {reorganised} reorganisations, {durable} durable lines, {took:.1?}"
         )
@@ -68,11 +81,10 @@ pub(crate) fn check(told: &Told) {
         let arrived = told.received.iter().find(|(received, ..)| received == id);
         assert_eq!(arrived, Some(&(id.clone(), *units, *height)), "what was sent has arrived");
     }
-    for (id, units) in &told.paid {
-        assert!(
-            told.sent.iter().any(|(sent, of, _)| (sent, of) == (id, units)),
-            "{id} was taken by a node and is lost"
-        );
+    for paid in &told.paid {
+        let is_there = told.sent.iter().any(|(sent, units, _)| (sent, units) == (&paid.id, &paid.units));
+        let is_gone = paid.is_given_up() && told.received.iter().all(|(received, ..)| *received != paid.id);
+        assert!(is_there || is_gone, "taken by a node and lost: {paid:#?}, {:#?}, {:#?}", told.sent, told.received);
     }
     for (data, blocks) in &told.nodes {
         find(data, &told.network, blocks);

@@ -15,8 +15,8 @@ pub(crate) struct Purse {
     home: PathBuf,
     network: PathBuf,
     pub(crate) address: String,
-    /// What it said of payments that can no longer be mined, because their coins came from a block that was undone.
-    lost: RefCell<Vec<String>>,
+    /// What it said of payments on the way.
+    remarks: RefCell<Vec<String>>,
 }
 
 /// What a wallet says that it has, in units, and up to which block it has looked.
@@ -36,7 +36,7 @@ impl Purse {
             home: home.to_owned(),
             network: network.to_owned(),
             address: String::new(),
-            lost: RefCell::default(),
+            remarks: RefCell::default(),
         };
         let made = bare.run("new", &[]).expect("a wallet");
         Self { address: made["address"].as_str().expect("an address").to_owned(), ..bare }
@@ -50,14 +50,14 @@ impl Purse {
         let Output { status, stdout, stderr } = command.output().expect("the program starts");
         let said = String::from_utf8_lossy(&stderr).into_owned();
         assert!(!said.contains("panicked"), "{name} {more:?}: {said}");
-        let lost = said.lines().filter(|line| line.contains("was not made") && line.contains("undone"));
-        self.lost.borrow_mut().extend(lost.map(str::to_owned));
+        let remarks = said.lines().filter(|line| line.contains("payment ") || line.contains("transaction "));
+        self.remarks.borrow_mut().extend(remarks.map(|line| format!("{name} {}: {line}", more.join(" "))));
         if status.success() { Ok(serde_json::from_slice(&stdout).expect("JSON")) } else { Err(said) }
     }
 
-    /// Whether it has said that this payment can no longer be mined.
-    pub(crate) fn gave_up(&self, id: &str) -> bool {
-        self.lost.borrow().iter().any(|line| line.contains(id))
+    /// What it said of this payment.
+    pub(crate) fn remarks_on(&self, id: &str) -> Vec<String> {
+        self.remarks.borrow().iter().filter(|line| line.contains(id)).cloned().collect()
     }
 
     /// Pays somebody through the node at this port. What was not sent is told, and may be offered again later.
