@@ -258,8 +258,7 @@ impl Judge {
             visited.map_err(in_words)?;
             seen.records = store.records();
             let Some(best) = seen.best.filter(|best| best.id != tip.id) else { return Ok(()) };
-            let judged =
-                self.audit.stand_on(best.id, &scene.node.reader(), &|id| scene.crowd.made(id).is_some());
+            let judged = self.audit.stand_on(best.id, &scene.node.reader(), &|id| scene.crowd.made(id).is_some());
             if judged.is_ok() {
                 return Err(format!(
                     "it stands on {:.12} with work {}, although {:.12} with work {} is in its file, and before it",

@@ -22,7 +22,8 @@ use crate::simulator::net::{Happening, Host, Net};
 use crate::simulator::process::Process;
 use crate::simulator::queue::At;
 use crate::simulator::tally::Figures;
-use crate::simulator::world::{World, scene};
+use crate::simulator::world::World;
+use crate::simulator::world::watch::scene;
 
 /// Everybody comes back and finds others; blocks are still found.
 const SETTLE_S: u64 = 240;
