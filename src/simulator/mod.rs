@@ -5,7 +5,8 @@
 //! them; [`end`] and [`process`] stand for a node's threads, [`desk`] says whose turn it is, [`machine`] keeps
 //! what a crash leaves. [`miner`] draws when blocks are found, [`crowd`] pays, [`vice`] cheats. [`story`] says
 //! what a seed is about, [`world`] lets it happen, [`judge`] and [`audit`] say whether all is as it must be,
-//! and [`tally`] what it was like.
+//! and [`tally`] what it was like. How much they see is known: tests/mutants puts one bug after the other into
+//! the sources, and counts the seeds until each is found.
 //!
 //! Left out: memory and its caps in bytes, threads and their races, sockets and what a system does with
 //! them. Signatures are verified once for all nodes: what one found to hold is not looked at again, so a

@@ -118,10 +118,10 @@ impl World {
         self.net.plan(LOOK_MS * 1_000, Happening::Look);
         let mut works = Vec::new();
         for host in 0..self.machines.len() {
-            let Self { machines, net, judge, crowd, .. } = self;
+            let Self { machines, net, crowd, .. } = self;
             let machine = &machines[host];
             let Some(process) = machine.process().filter(|_| !machine.is_vicious) else { continue };
-            let judged = machine.aside(|| judge.look(scene(machine, process, net, crowd), process));
+            let judged = machine.aside(|| Judge::look(scene(machine, process, net, crowd), process));
             works.push((host, process.node().chain().tip().work));
             judged.map_err(|what| self.violation(Some(host), what))?;
         }
