@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test test-clients check fmt bench soak schedules fuzz five
+.PHONY: help run-two test test-clients check fmt bench soak schedules fuzz five mutants
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-12s  %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ fmt: ## bring the sources into form
 
 bench: ## measure, and print one table
 	$(CARGO) bench --bench figures
+
+mutants: ## put one bug after the other into a copy of the sources and let the simulator look for it; ONLY="07 12"
+	@tests/mutants/run.sh
 
 soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that fails and says how to see it again
 	$(CARGO) run --release --quiet -- simulate --seeds $(or $(SEEDS),1000) --seed $(or $(FIRST),0)

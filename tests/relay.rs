@@ -549,6 +549,30 @@ fn a_wallet_may_be_faster_than_the_adoption_of_its_orphan() {
     assert_eq!(verdicts(&effects).len(), 7);
 }
 
+/// Goal: a payment is told to be confirmed once its block survives a power cut, and not before (the simulator saw
+/// it told before the sync). Method: a payment in a block; the order in which people hear of both.
+#[test]
+fn a_payment_is_told_to_be_confirmed_when_its_block_lasts() {
+    let mut world = alone();
+    let coin = fan_out(&mut world, 0, 1)[0];
+    let transfer = spend(&world, coin, 10_000);
+    world.submit(0, &transfer);
+    world.effects(0);
+    let block = world.mine(0, 1)[0];
+    world.pass(250);
+    let told: Vec<Report> = world
+        .effects(0)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Tell(report @ (Report::Durable { .. } | Report::Confirmed { .. })) => Some(report),
+            _ => None,
+        })
+        .collect();
+    let height = world.height(0);
+    let confirmed = Report::Confirmed { height, ids: vec![transfer.id()] };
+    assert_eq!(told, [Report::Durable { height, hash: block }, confirmed]);
+}
+
 // --- the pool of a peer --------------------------------------------------------------------------
 
 fn pages(effects: &[Effect]) -> Vec<Vec<Hash>> {

@@ -160,7 +160,8 @@ impl Audit {
                 Move::Come(id, coin) => drop(self.coins.insert(id, coin)),
             }
         }
-        (self.sum, _) = (known.supply, self.branch.push(id));
+        self.sum = known.supply;
+        self.branch.push(id);
     }
 
     fn step_back(&mut self) {

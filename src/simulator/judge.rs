@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use crate::blockchain::disk::Disk;
 use crate::blockchain::memory_disk::MemoryDisk;
 use crate::blockchain::params::Params;
-use crate::blockchain::storage::{BlockMeta, RecordNo, StoreError};
+use crate::blockchain::storage::{BlockMeta, RecordNo};
 use crate::node::reason::Reason;
 use crate::node::report::Report;
 use crate::node::{Node, NodeConfig};
@@ -193,7 +193,7 @@ impl Judge {
         let (reader, connected) = (scene.node.reader(), &mut self.seen[scene.host].connected);
         let mut at = scene.node.chain().tip().id;
         while connected.insert(at) {
-            let Some(meta) = reader.find_meta(&at).map_err(in_words)? else { break };
+            let Some(meta) = reader.find_meta(&at).map_err(|error| error.to_string())? else { break };
             at = meta.header.prev;
         }
         Ok(())
@@ -227,7 +227,7 @@ impl Judge {
     fn keeps_promise(&self, scene: Scene) -> Result<(), String> {
         let Some(promised) = &self.seen[scene.host].promised else { return Ok(()) };
         let (reader, tip) = (scene.node.reader(), scene.node.chain().tip());
-        let found = reader.find_meta(&promised.id).map_err(in_words)?;
+        let found = reader.find_meta(&promised.id).map_err(|error| error.to_string())?;
         let Some(found) = found else {
             return Err(format!("block {:.12} was told to be durable, and is lost", promised.id));
         };
@@ -262,7 +262,7 @@ impl Judge {
                     *best = Some(meta);
                 }
             });
-            visited.map_err(in_words)?;
+            visited.map_err(|error| error.to_string())?;
             seen.records = store.records();
             let Some(best) = seen.best.filter(|best| best.id != tip.id) else { return Ok(()) };
             let judged = self.audit.stand_on(best.id, &scene.node.reader(), &|id| scene.crowd.made(id).is_some());
@@ -286,7 +286,7 @@ impl Judge {
             Report::Confirmed { height, ids } => {
                 let record = scene.node.reader().record_at(*height);
                 let record = record.ok_or_else(|| format!("block {height} confirms, and is not there"))?;
-                let hash = scene.node.chain().store().meta(record).map_err(in_words)?.id;
+                let hash = scene.node.chain().store().meta(record).map_err(|error| error.to_string())?.id;
                 self.promises(scene, &hash)?;
                 self.stand_on_tip(scene)?;
                 match ids.iter().find(|id| !self.audit.holds(id)) {
@@ -304,7 +304,7 @@ impl Judge {
     }
 
     fn promises(&mut self, scene: Scene, hash: &Hash) -> Result<(), String> {
-        let meta = scene.node.reader().find_meta(hash).map_err(in_words)?;
+        let meta = scene.node.reader().find_meta(hash).map_err(|error| error.to_string())?;
         let meta = meta.ok_or_else(|| format!("block {hash:.12} is told to be durable, and is not in the file"))?;
         if meta.end() > scene.node.chain().store().durable_bytes() {
             return Err(format!("block {hash:.12} is told to be durable before it is"));
@@ -319,9 +319,9 @@ impl Judge {
     fn refuses(&mut self, scene: Scene, id: &Hash) -> Result<(), String> {
         let (reader, seen) = (scene.node.reader(), &mut self.seen[scene.host]);
         // What is below it was tried, and may be served.
-        let mut at = reader.find_meta(id).map_err(in_words)?.map(|meta| meta.header.prev);
+        let mut at = reader.find_meta(id).map_err(|error| error.to_string())?.map(|meta| meta.header.prev);
         while let Some(id) = at.filter(|id| seen.connected.insert(*id)) {
-            at = reader.find_meta(&id).map_err(in_words)?.map(|meta| meta.header.prev);
+            at = reader.find_meta(&id).map_err(|error| error.to_string())?.map(|meta| meta.header.prev);
         }
         let times = seen.refused.entry(*id).or_default();
         *times += 1;
@@ -358,7 +358,7 @@ impl Judge {
     // --- now and then ---
 
     /// Everything that is too dear to be looked at after every step.
-    pub(crate) fn look(&mut self, scene: Scene, process: &Process) -> Result<(), String> {
+    pub(crate) fn look(scene: Scene, process: &Process) -> Result<(), String> {
         looks::look_at_caps(process)?;
         if scene.node.has_more() {
             return Ok(());
@@ -412,10 +412,6 @@ impl Judge {
     }
 }
 
-fn in_words(error: StoreError) -> String {
-    error.to_string()
-}
-
 /// Opens what a crash has left, twice, and what that left once more: three times the same, and the last time no
 /// byte is changed.
 pub(crate) fn recovers_alike(config: &NodeConfig, left: &MemoryDisk) -> Result<(), String> {
@@ -429,7 +425,9 @@ pub(crate) fn recovers_alike(config: &NodeConfig, left: &MemoryDisk) -> Result<(
     let files = |disk: &MemoryDisk| -> Vec<_> { disk.names().iter().map(|name| disk.bytes(name)).collect() };
     let (one, other) = (left.kill(), left.kill());
     // Whether there is space is not what is asked here.
-    [&one, &other].iter().for_each(|disk| disk.set_free_bytes(1 << 40));
+    for disk in [&one, &other] {
+        disk.set_free_bytes(1 << 40);
+    }
     let found = [open(&one)?, open(&other)?];
     let before = files(&one);
     let again = open(&one)?;

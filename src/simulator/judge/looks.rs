@@ -8,7 +8,7 @@ use crate::blockchain::checked_tx::CheckedTx;
 use crate::blockchain::mempool::Source;
 use crate::blockchain::transaction::CoinId;
 use crate::node::Node;
-use crate::simulator::end::{CREDITS, OUTBOX_BYTES, OUTBOX_MESSAGE_BYTES};
+use crate::simulator::end::{CREDITS, End, OUTBOX_BYTES, OUTBOX_MESSAGE_BYTES};
 use crate::simulator::process::{INBOUND_MAX, Process};
 
 const POOL_BYTES_MAX: usize = 16 << 20;
@@ -53,7 +53,7 @@ pub(super) fn look_at_caps(process: &Process) -> Result<(), String> {
     let ends = process.ends().count().max(peers.len());
     // Whoever went in between had its places too, so this is what the threads' inbox is sized by, and a few.
     let inbox_max = (INBOUND_MAX + 16).max(ends) * (CREDITS + INBOX_FREE) + DIALS_MAX;
-    let queued = process.ends().map(|end| end.queued_bytes()).max().unwrap_or(0);
+    let queued = process.ends().map(End::queued_bytes).max().unwrap_or(0);
     let counted = [
         ("bytes in the pool", pool.used_bytes(), POOL_BYTES_MAX),
         ("orphans", pool.orphans(), ORPHANS_MAX),

@@ -16,13 +16,14 @@ use crate::node::event::PeerId;
 use crate::primitives::hash::Hash;
 use crate::simulator::clock::Clock;
 use crate::simulator::end::End;
-use crate::simulator::judge::{Violation, list};
+use crate::simulator::judge::{Judge, Violation, list};
 use crate::simulator::machine::Crash;
 use crate::simulator::net::{Happening, Host, Net};
 use crate::simulator::process::Process;
 use crate::simulator::queue::At;
 use crate::simulator::tally::Figures;
-use crate::simulator::world::{World, scene};
+use crate::simulator::world::World;
+use crate::simulator::world::watch::scene;
 
 /// Everybody comes back and finds others; blocks are still found.
 const SETTLE_S: u64 = 240;
@@ -194,7 +195,7 @@ impl World {
         let Self { machines, net, judge, crowd, .. } = self;
         let Some(process) = machines[host].process() else { return Ok(()) };
         let scene = scene(&machines[host], process, net, crowd);
-        judge.look(scene, process)?;
+        Judge::look(scene, process)?;
         judge.look_at_ledger(scene)?;
         if let Some(payment) = payment
             && !judge.has_paid(scene, &payment)?
