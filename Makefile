@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test test-clients check fmt bench soak schedules
+.PHONY: help run-two test test-clients check fmt bench soak schedules fuzz five
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-12s  %s\n", $$1, $$2 }'
@@ -35,3 +35,9 @@ soak: ## simulate SEEDS=1000 networks from FIRST=0 on; stops at the first that f
 
 schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each story in tests/schedules
 	SCHEDULES=$(or $(SCHEDULES),100000) $(CARGO) test --test schedules -- --nocapture
+
+fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+five: ## five release binaries that are cut, stopped and killed for ROUNDS=25 rounds, in a row and in a ring; SEED=1
+	FIVE_ROUNDS=$(or $(ROUNDS),25) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture

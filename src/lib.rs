@@ -5,8 +5,9 @@
 //! as a set of hashes. It is meant to be read: from here down, in the order of the `mod` lines.
 //!
 //! Left out: scripts, pruning, assumed-valid blocks, checkpoints in the code, and protection of a small
-//! network against somebody with more hash power than all the others. Not here yet: an RPC; the [`wallet`], a
-//! program of its own in the same binary, asks a node over the peers' protocol ([`network::client`]).
+//! network against somebody with more hash power than all the others. Not here yet: what an RPC would say
+//! ([`rpc`] has the server for it); the [`wallet`], a program of its own in the same binary, asks a node over the
+//! peers' protocol ([`network::client`]).
 //!
 //! # Threads
 //!

@@ -5,10 +5,11 @@ mod common;
 use std::net::SocketAddr;
 
 use common::world::{START, World};
-use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader};
+use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader, Header};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
-use spindle::node::event::{Announced, Direction, Event, PeerId};
+use spindle::blockchain::reject::Reject;
+use spindle::node::event::{Announced, Direction, Effect, Event, PeerId};
 use spindle::node::message::{Hello, Message, NewBlock};
 use spindle::node::reason::Reason;
 use spindle::node::report::{Level, Report};
@@ -217,6 +218,47 @@ fn durable_blocks_survive_a_crash() {
     }
 }
 
+/// Goal: people hear of a confirmation when a power cut could not take it back any more, and not at all if its block
+/// was left before that. Method: a block with a payment; the sync that was asked for is done late, and the second
+/// time after two blocks of another branch.
+#[test]
+fn a_payment_is_told_confirmed_when_its_block_is_durable() {
+    for is_left in [false, true] {
+        let mut world = World::new(Params::regtest(), 1);
+        world.mine(0, 12);
+        let coin = world.spendable(0)[0];
+        let payment = common::pay(&world.params, &[coin], &[coin.input.amount - 5_000]);
+        world.submit(0, &payment);
+        let others = if is_left { world.forge_branch(0, 2, 0) } else { Vec::new() };
+        let block = world.next_block(0, 0);
+        let now = world.now;
+        let node = &mut world.members[0].node;
+        let mut step = |event| {
+            let mut effects = node.step(now, event).expect("a memory disk does not fail");
+            while node.has_more() {
+                effects.extend(node.step(now, Event::Continue).expect("a memory disk does not fail"));
+            }
+            effects
+        };
+        let told = |effects: &[Effect]| -> Vec<Report> {
+            let told = effects.iter().filter_map(|effect| match effect {
+                Effect::Tell(report @ Report::Confirmed { .. }) => Some(report.clone()),
+                _ => None,
+            });
+            told.collect()
+        };
+        for block in std::iter::once(block).chain(others) {
+            assert_eq!(told(&step(Event::Mined { block: Box::new(block) })), []);
+        }
+        let upto = world.members[0].node.chain().store().appended_bytes();
+        world.members[0].node.syncer().sync(upto).expect("a memory disk does not fail");
+        let effects = world.members[0].node.step(now, Event::Durable { upto }).expect("a memory disk does not fail");
+        let confirmed = Report::Confirmed { height: 13, ids: vec![payment.id()] };
+        assert_eq!(told(&effects), if is_left { vec![] } else { vec![confirmed] });
+        assert_eq!(world.members[0].node.pool().contains(&payment.id()), is_left);
+    }
+}
+
 /// Goal: a body that is not the one its header commits to blames its sender and never the block: the
 /// honest copy is still taken. Method: an announcement with another coinbase, then the true one.
 #[test]
@@ -297,6 +339,15 @@ fn body_that_breaks_a_rule_is_never_asked_for_again() {
         assert_eq!(world.connections(0), 0, "its sender is cut");
         assert!(world.members[0].node.chain().is_condemned(&bad.id()));
     }
+    // Nor is what builds on it, and whoever is cut for that hears of both blocks.
+    let child = common::sealed(Block { header: Header { height: 3, prev: bad.id(), ..bad.header }, ..bad.clone() });
+    let peer = world.puppet(0, [198, 51, 100, 7]);
+    world.told(0);
+    let sketch = NewBlock { header: child.header, coinbase: child.coinbase, short_ids: List::first_of(vec![[1; 6]]) };
+    let header = CheckedHeader::check(child.header).expect("regtest takes any hash");
+    world.step(0, Event::NewBlock { peer, block: Announced::Sketch(header, Box::new(sketch)) });
+    let cut = Reason::Rejected { id: child.id(), reject: Reject::Condemned { id: bad.id() } };
+    assert!(world.told(0).iter().any(|told| matches!(told, Report::Disconnected { reason, .. } if *reason == cut)));
 }
 
 fn frame_of(block: &[u8]) -> Vec<u8> {

@@ -14,12 +14,14 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::mempool::{CHAIN_MAX, FILE, ORPHANS_MAX, ORPHANS_PER_SOURCE, POOL_BYTES_MAX};
 use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::{Input, Outpoint, Output, Transaction};
-use spindle::node::event::{Effect, Event, PeerId};
+use spindle::node::event::{Asked, Effect, Event, PeerId};
 use spindle::node::message::{Message, TX_IDS_MAX};
 use spindle::node::reason::Reason;
+use spindle::node::report::Report;
 use spindle::node::transactions::exchange::{QUEUE_OWN, QUEUE_SHARED};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
+use spindle::primitives::time::{Now, Wall};
 
 /// Strangers' addresses, each of its own public network.
 fn stranger(number: u8) -> [u8; 4] {
@@ -283,6 +285,24 @@ fn a_transaction_is_asked_of_the_next_as_soon_as_the_first_has_failed() {
     world.pass(61_000);
     let reason = is_cut(&world.effects(0), silent).expect("it never answered");
     assert!(!reason.is_fault(), "{reason}");
+}
+
+/// Goal: whoever oversteps several limits in one moment is hung up on once. Method: a peer that owes transactions of
+/// the pool, and those of a block, and says nothing until both are overdue.
+#[test]
+fn whoever_owes_several_answers_is_cut_once() {
+    let mut world = alone();
+    let peer = world.puppet(0, stranger(1));
+    announce(&mut world, peer, &[Hash([7; 32])]);
+    let block = World::sketch_of(&world.next_block(0, 1));
+    world.step(0, Event::NewBlock { peer, block });
+    let of_both = |effect: &Effect| matches!(effect, Effect::Ask { asked: Asked::Txs(_) | Asked::BlockTxs(..), .. });
+    assert_eq!(world.effects(0).iter().filter(|effect| of_both(effect)).count(), 2);
+    let now = world.now;
+    world.now = Now { mono: now.mono.after(90_000), wall: Wall(now.wall.0 + 90_000) };
+    world.step(0, Event::Tick);
+    let cuts = world.effects(0).into_iter().filter(|effect| matches!(effect, Effect::HangUp { .. }));
+    assert_eq!(cuts.count(), 1);
 }
 
 /// Goal: what a peer announces is bounded, whoever it is, and slows nobody else down. Method: 100,000 invented
@@ -649,7 +669,7 @@ fn a_payment_may_come_just_before_the_block_that_makes_it_mature() {
     assert!(pool_has(&world, 0, &transfer));
 }
 
-/// Goal: what undone blocks held waits again, everybody hears of it, and the other branch's miner packs it.
+/// Goal: what undone blocks held waits again, peers and people hear of it, and the other branch's miner packs it.
 /// Method: two nodes mine apart; one confirms payments, a row of them too; then they meet, and the other mines.
 #[test]
 fn payments_of_undone_blocks_are_mined_on_the_other_branch() {
@@ -673,6 +693,13 @@ fn payments_of_undone_blocks_are_mined_on_the_other_branch() {
     world.connect(0, 1);
     world.pass(3_000);
     assert_eq!(world.tip(0), world.tip(1));
+    let unconfirmed = world.told(0).into_iter().filter_map(|report| match report {
+        Report::Unconfirmed { ids } => Some(ids),
+        _ => None,
+    });
+    let unconfirmed: BTreeSet<Hash> = unconfirmed.flatten().collect();
+    let undone: BTreeSet<Hash> = payments[..5].iter().chain([&payments[6]]).map(Transaction::id).collect();
+    assert_eq!(unconfirmed, undone, "people are told, and only of those that were in a block");
     for who in 0..2 {
         for payment in payments[..5].iter().chain([&payments[6], &late]) {
             assert!(pool_has(&world, who, payment), "node {who}");

@@ -55,6 +55,17 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), lock: Some(lock), private })
     }
 
+    /// Who holds a directory at this moment, in words; `None`: nobody.
+    pub fn held_by(path: &Path) -> Option<String> {
+        let mut lock = File::open(path.join(LOCK)).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {
+                Some(holder(&mut lock).map_or_else(|| "another process".into(), |pid| format!("process {pid}")))
+            }
+            _ => None,
+        }
+    }
+
     /// Looks into a directory that another process may hold. Takes no lock, makes nothing, and every
     /// write is refused; put an [`Overlay`](crate::blockchain::storage::Overlay) over it to open a chain.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {

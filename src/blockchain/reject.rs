@@ -98,7 +98,7 @@ pub enum Reject {
         limit_ms: u64,
     },
     /// It, or a block that it builds on, was refused before.
-    #[error("it builds on {id}, which was refused before")]
+    #[error("block {id} was refused before")]
     Condemned {
         /// The block that broke a rule.
         id: Hash,

@@ -5,11 +5,11 @@
 //! start, then one line for each thing that happens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;
 use parking_lot::Mutex;
 
@@ -17,10 +17,12 @@ use crate::blockchain::chain::{Opening, Stage};
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
 use crate::blockchain::storage::Cut;
+use crate::cli::console::Console;
 use crate::cli::failure::Failure;
+use crate::cli::notify::Supervisor;
 use crate::cli::output::Progress;
 use crate::cli::payout::MineTo;
-use crate::cli::{directory, logging, network, signals, values, version};
+use crate::cli::{directory, logging, network, signals, values, version, watch};
 use crate::network::limits::{INBOUND_MAX, OUTBOUND_MAX};
 use crate::node::event::Target;
 use crate::rpc::running::{self, Rpc, RpcError};
@@ -32,9 +34,13 @@ const MINING_THREADS_MAX: u64 = 256;
 const PEERS_MAX: u64 = 1_024;
 
 /// run a node
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "daemon")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct DaemonCommand {
+    /// a file with more of these options, one `name = value` a line; what stands here wins [none]
+    #[argh(option)]
+    config: Option<PathBuf>,
     /// port to listen on; the RPC's is 1000 above it [the network's: local 9000, regtest 9100]
     #[argh(option, from_str_fn(values::port))]
     port: Option<u16>,
@@ -88,6 +94,9 @@ pub struct DaemonCommand {
     /// error, warn, info or debug [info]
     #[argh(option, from_str_fn(values::level), default = "LevelFilter::Info")]
     log: LevelFilter,
+    /// no progress lines: the log alone [no]
+    #[argh(switch)]
+    quiet: bool,
 }
 
 fn mining_threads(text: &str) -> Result<usize, String> {
@@ -101,9 +110,10 @@ fn peers(text: &str) -> Result<usize, String> {
 impl DaemonCommand {
     /// Runs the node until it is told to stop.
     pub fn run(self) -> Result<(), Failure> {
-        let level = self.log;
+        let (level, quiet, options) = (self.log, self.quiet, self.config.clone());
         let Checked { mut config, mine_to, rpc } = self.check()?;
-        logging::start(level)?;
+        let (console, supervisor) = (Console::stderr(), Supervisor::of_environment());
+        logging::start(level, &console)?;
         // What is in use is found out before anything is made.
         let listener = bind(&config)?;
         let rpc = rpc.map(|(address, names)| Ok::<_, RpcError>((running::bind(address)?, names))).transpose()?;
@@ -116,10 +126,16 @@ impl DaemonCommand {
             }
         }
         let stopper = Arc::new(Stopper::default());
-        let handler = Arc::clone(&stopper);
-        signals::on_stop(move || handler.ask())?;
+        let (handler, told) = (Arc::clone(&stopper), supervisor.clone());
+        signals::on_stop(move || {
+            told.stopping();
+            handler.ask();
+        })?;
+        if let Some(path) = options {
+            log::info!("with the options in {}", path.display());
+        }
         greet(&config);
-        let opened = open(&config, listener, directory)?;
+        let opened = open(&config, listener, directory, &|progress| progress.on(&console).quiet(quiet))?;
         stopper.set(opened.stop_handle());
         tell(&opened);
         let daemon = opened.run()?;
@@ -132,13 +148,24 @@ impl DaemonCommand {
                 return Err(error.into());
             }
         };
-        daemon.rest();
-        drop(rpc);
-        Ok(daemon.stop()?)
+        supervisor.ready(&format!("at height {}", daemon.tip().header.height));
+        let watching = watch::start(daemon.handle(), &console, quiet, &supervisor)?;
+        Ok(daemon.wait_then(|| drop((watching, rpc)))?)
+    }
+
+    /// The data directory, if it is named.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// The network's name, and the port that the node listens on.
+    pub fn network_and_port(&self) -> Result<(String, u16), Failure> {
+        let params = network::load(&self.network)?;
+        Ok((params.spec().name.clone(), self.port.unwrap_or(params.spec().port)))
     }
 
     /// Everything that can be wrong with the options, before anything is touched.
-    fn check(self) -> Result<Checked, Failure> {
+    pub(super) fn check(self) -> Result<Checked, Failure> {
         let params = network::load(&self.network)?;
         let port = self.port.unwrap_or(params.spec().port);
         let rpc = self.rpc(port)?;
@@ -200,7 +227,7 @@ impl DaemonCommand {
 }
 
 /// What the options come to.
-struct Checked {
+pub(super) struct Checked {
     config: Config,
     mine_to: Option<MineTo>,
     /// Where the RPC listens, and by which names it may be asked.
@@ -244,10 +271,15 @@ fn greet(config: &Config) {
     }
 }
 
-/// Opens the chain, with a progress line if it is long.
-fn open(config: &Config, listener: TcpListener, directory: Arc<DataDir>) -> Result<Opened, Failure> {
-    let mut reading = Progress::new("reading the chain", "bytes");
-    let mut replaying = Progress::new("replaying the chain", "blocks");
+/// Opens the chain, with a progress line if it is long; `shown` says where that goes.
+fn open(
+    config: &Config,
+    listener: TcpListener,
+    directory: Arc<DataDir>,
+    shown: &dyn Fn(Progress) -> Progress,
+) -> Result<Opened, Failure> {
+    let mut reading = shown(Progress::new("reading the chain", "bytes"));
+    let mut replaying = shown(Progress::new("replaying the chain", "blocks"));
     let opened = Opened::open(config, listener, directory, &mut |progress| match progress.stage {
         Stage::Reading => reading.at(progress.done, progress.total),
         Stage::Replaying => replaying.at(progress.done, progress.total),

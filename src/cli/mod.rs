@@ -22,11 +22,27 @@ pub mod signals;
 
 pub mod when;
 
+pub mod console;
+
+pub mod progress;
+
 pub mod output;
 
 pub mod logging;
 
+pub mod notify;
+
+pub mod watch;
+
+pub mod config;
+
 pub mod daemon;
+
+pub mod service;
+
+pub mod table;
+
+pub mod ask;
 
 pub mod chain;
 
@@ -58,6 +74,38 @@ struct Spindle {
 pub enum Command {
     /// Run a node.
     Daemon(daemon::DaemonCommand),
+    /// How a running node is.
+    Status(ask::status::Status),
+    /// Who is connected to it.
+    Peers(ask::peers::Peers),
+    /// Whom it knows.
+    Addresses(ask::addresses::Addresses),
+    /// Connect it to somebody.
+    Connect(ask::links::Connect),
+    /// End a connection.
+    Disconnect(ask::links::Disconnect),
+    /// Whom it refuses.
+    Bans(ask::bans::Bans),
+    /// Refuse somebody.
+    Ban(ask::bans::Ban),
+    /// Refuse somebody no longer.
+    Unban(ask::bans::Unban),
+    /// The newest blocks.
+    Blocks(ask::blocks::Blocks),
+    /// One block.
+    Block(ask::block::Block),
+    /// One transaction.
+    Tx(ask::tx::Tx),
+    /// What waits for a block.
+    Mempool(ask::mempool::Mempool),
+    /// Find blocks now.
+    Mine(ask::mine::Mine),
+    /// Stop it.
+    Stop(ask::stop::Stop),
+    /// How much its log says.
+    Log(ask::level::Log),
+    /// Print a unit for systemd.
+    Service(service::ServiceFile),
     /// Work on a chain's files.
     Chain(chain::ChainCommand),
     /// Make a wallet, look at it, pay with it.
@@ -85,7 +133,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure
             word.into_string().map_err(shown)
         })
         .collect::<Result<_, _>>()?;
-    let words: Vec<&str> = words.iter().flat_map(|word| split(word)).collect();
+    let words: Vec<String> = words.iter().flat_map(|word| split(word)).map(str::to_owned).collect();
+    let mut words = config::expand(words)?;
+    // All that follows is the daemon's, and not looked at yet.
+    if words.first().is_some_and(|word| word == service::COMMAND) && !words.iter().any(|word| word == "--help") {
+        words.insert(1, "--".into());
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Spindle::from_args(&[NAME], &words) {
         Ok(Spindle { version: true, .. }) => Ok(Asked::Text(version())),
         Ok(Spindle { command: Some(command), .. }) => Ok(Asked::Command(command)),
@@ -101,10 +155,28 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure
 pub fn run(asked: Asked) -> Result<(), Failure> {
     match asked {
         Asked::Text(text) => output::say(&text),
-        Asked::Command(Command::Daemon(command)) => command.run(),
-        Asked::Command(Command::Chain(command)) => command.run(),
-        Asked::Command(Command::Wallet(command)) => command.run(),
-        Asked::Command(Command::Simulate(command)) => command.run(),
+        Asked::Command(command) => match command {
+            Command::Daemon(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Peers(command) => command.run(),
+            Command::Addresses(command) => command.run(),
+            Command::Connect(command) => command.run(),
+            Command::Disconnect(command) => command.run(),
+            Command::Bans(command) => command.run(),
+            Command::Ban(command) => command.run(),
+            Command::Unban(command) => command.run(),
+            Command::Blocks(command) => command.run(),
+            Command::Block(command) => command.run(),
+            Command::Tx(command) => command.run(),
+            Command::Mempool(command) => command.run(),
+            Command::Mine(command) => command.run(),
+            Command::Stop(command) => command.run(),
+            Command::Log(command) => command.run(),
+            Command::Service(command) => command.run(),
+            Command::Chain(command) => command.run(),
+            Command::Wallet(command) => command.run(),
+            Command::Simulate(command) => command.run(),
+        },
     }
 }
 
@@ -123,7 +195,7 @@ fn split(word: &str) -> Vec<&str> {
 
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
-    const COMMANDS: [&str; 7] = ["daemon", "chain", "generate", "verify", "show", "wallet", "simulate"];
+    const COMMANDS: [&str; 8] = ["daemon", "chain", "new", "generate", "verify", "show", "wallet", "simulate"];
     const WALLET: [&str; 11] = [
         "new",
         "restore",

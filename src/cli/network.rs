@@ -90,7 +90,7 @@ fn read(file: &str) -> Result<String, String> {
 }
 
 /// A spec from JSON; an error is the rest of a sentence that begins with "in `file`".
-fn parse(json: &str) -> Result<Params, String> {
+pub fn parse(json: &str) -> Result<Params, String> {
     let value: Value = serde_json::from_str(json).map_err(|error| format!("is no JSON: {error}"))?;
     let Value::Object(fields) = value else {
         return Err("is no JSON object: {…} with a spec's fields is needed".into());

@@ -3,17 +3,12 @@
 //! A closed stdout or stderr is nobody's fault: whoever closed it has read enough. So nothing here
 //! panics, and `println!` is not used anywhere.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
 use crate::cli::failure::Failure;
-
-/// Between two redraws of a progress line on a terminal.
-const REDRAW: Duration = Duration::from_millis(100);
-/// Between two progress lines elsewhere: a log is read later.
-const LINE: Duration = Duration::from_secs(3);
+pub use crate::cli::progress::Progress;
 
 /// Writes a result to stdout.
 pub fn say(text: &str) -> Result<(), Failure> {
@@ -38,56 +33,18 @@ pub fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     say(&serde_json::to_string_pretty(value)?)
 }
 
+/// Writes one of many results to stdout; whether anybody still reads them.
+pub fn say_to_reader(text: &str) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::world(format!("cannot write the result to stdout: {error}"))),
+    }
+}
+
 /// A remark beside the result.
 pub fn remark(text: &str) {
     // Nobody reads it any more.
     let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// How far a long piece of work is: one line that is drawn again on a terminal, a plain line every few
-/// seconds elsewhere.
-#[derive(Debug)]
-pub struct Progress {
-    what: &'static str,
-    unit: &'static str,
-    started: Instant,
-    told: Instant,
-    drawn: bool,
-    terminal: bool,
-}
-
-impl Progress {
-    /// Nothing is said until it takes a moment.
-    pub fn new(what: &'static str, unit: &'static str) -> Self {
-        let now = Instant::now();
-        Self { what, unit, started: now, told: now, drawn: false, terminal: io::stderr().is_terminal() }
-    }
-
-    /// So much of so much is done.
-    pub fn at(&mut self, done: u64, total: u64) {
-        let now = Instant::now();
-        if now.duration_since(self.told) < if self.terminal { REDRAW } else { LINE } {
-            return;
-        }
-        self.told = now;
-        let elapsed_ms = now.duration_since(self.started).as_millis().max(1);
-        let per_s = u128::from(done) * 1_000 / elapsed_ms;
-        let left_s = u128::from(total.saturating_sub(done)).checked_div(per_s).unwrap_or(0);
-        let percent = u128::from(done) * 100 / u128::from(total.max(1));
-        let (what, unit) = (self.what, self.unit);
-        let line = format!("{what}: {percent} %, {done} of {total} {unit}, {per_s} {unit}/s, about {left_s} s left");
-        if self.terminal {
-            let _ = write!(io::stderr(), "\r{line}\u{1b}[K");
-            self.drawn = true;
-        } else {
-            remark(&line);
-        }
-    }
-
-    /// Takes the line away again.
-    pub fn end(self) {
-        if self.drawn {
-            let _ = write!(io::stderr(), "\r\u{1b}[K");
-        }
-    }
 }

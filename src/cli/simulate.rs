@@ -1,8 +1,8 @@
 //! `spindle simulate`: a whole network in this one process, in virtual time; the same again for the same seed.
 //!
 //! One run prints a line each virtual minute and its figures at the end. With `--seeds` it runs many stories,
-//! everything drawn from the seed of each, and stops at the first in which something is that must never be,
-//! with the command that shows it again.
+//! everything drawn from the seed of each, on every core, and stops at the first in which something is that must
+//! never be, with the command that shows it again. Many in which some kind of trouble never came are a failure too.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -19,9 +19,10 @@ use serde::Serialize;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Progress};
 use crate::cli::values;
-use crate::primitives::thread::{STACK_LARGE_BYTES, spawn};
+use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
 use crate::primitives::time::Clock;
 use crate::simulator::judge::Violation;
+use crate::simulator::reached::Reached;
 use crate::simulator::story::{Faults, Story};
 use crate::simulator::vice::Kind;
 use crate::simulator::world::{self, Outcome};
@@ -58,6 +59,9 @@ pub struct SimulateCommand {
     /// processes are killed and power fails, also between two calls to the disk
     #[argh(switch)]
     crash: bool,
+    /// disks fail, and are full for a while
+    #[argh(switch)]
+    disks: bool,
     /// clocks are set wrong
     #[argh(switch)]
     clocks: bool,
@@ -121,7 +125,13 @@ struct Soaked {
     crashes: u64,
     reorganisations: u64,
     blamed: u64,
+    /// What came to pass in all of them, and what did not.
+    reached: Reached,
+    missing: Vec<&'static str>,
 }
+
+/// After so many drawn stories each kind of trouble, vice and effect must have been there.
+const ENOUGH_SEEDS: u64 = 200;
 
 impl SimulateCommand {
     /// Does it.
@@ -144,6 +154,7 @@ impl SimulateCommand {
             stalls: self.reset,
             crashes: self.crash,
             torn: self.crash,
+            disks: self.disks,
             clocks: self.clocks,
         };
         let byzantine = Kind::ALL.iter().copied().cycle().take(self.byzantine).collect();
@@ -195,21 +206,25 @@ impl SimulateCommand {
             thread.join().expect("the spawn helper catches panics");
         }
         progress.end();
-        if let Some((seed, violation)) = work.failed.lock().take() {
+        let done = work.done.load(Ordering::Relaxed);
+        let seeds_per_minute = done * 60_000 / clock.now().mono.0.max(1);
+        let Sums { crashes, reorganisations, blamed, reached, failed: first } = std::mem::take(&mut *work.sums.lock());
+        if let Some((seed, violation)) = first {
+            output::remark(&format!("{done} seeds, {seeds_per_minute} a minute; seed {seed} is the first that fails"));
             return Err(failed(seed, &violation, &drawn_again(seed)));
         }
-        let per_minute = seeds * 60_000 / clock.now().mono.0.max(1);
-        let [crashes, reorganisations, blamed] =
-            [&work.crashes, &work.reorganisations, &work.blamed].map(|count| count.load(Ordering::Relaxed));
-        let soaked =
-            Soaked { first_seed: self.seed, seeds, seeds_per_minute: per_minute, crashes, reorganisations, blamed };
+        let (first_seed, missing) = (self.seed, reached.missing());
+        if seeds >= ENOUGH_SEEDS && !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(Failure::world(format!("{seeds} seeds prove too little, since these never came: {missing}")));
+        }
+        let soaked = Soaked { first_seed, seeds, seeds_per_minute, crashes, reorganisations, blamed, reached, missing };
         if self.json {
             return output::say_json(&soaked);
         }
         output::say(&format!(
-            "{seeds} seeds from {} on are clean ({per_minute} seeds a minute): {crashes} crashes, {reorganisations} \
-             reorganisations, {blamed} connections ended for a fault",
-            self.seed
+            "{seeds} seeds from {first_seed} on are clean ({seeds_per_minute} seeds a minute): {crashes} crashes, \
+             {reorganisations} reorganisations, {blamed} connections ended for a fault"
         ))
     }
 }
@@ -222,10 +237,18 @@ struct Work {
     taken: AtomicU64,
     done: AtomicU64,
     is_over: AtomicBool,
-    failed: Mutex<Option<(u64, Violation)>>,
-    crashes: AtomicU64,
-    reorganisations: AtomicU64,
-    blamed: AtomicU64,
+    sums: Mutex<Sums>,
+}
+
+/// What all runs come to.
+#[derive(Debug, Default)]
+struct Sums {
+    crashes: u64,
+    reorganisations: u64,
+    blamed: u64,
+    reached: Reached,
+    /// The first seed that fails: those before it were taken before it, and are run to their end.
+    failed: Option<(u64, Violation)>,
 }
 
 impl Work {
@@ -236,20 +259,30 @@ impl Work {
                 return "all seeds are taken";
             }
             let seed = self.first.wrapping_add(place);
-            let outcome = world::run(Story::of_seed(seed), None, &mut |_| {}).expect("nothing is written");
+            let outcome = caught(|| world::run(Story::of_seed(seed), None, &mut |_| {}).expect("nothing is written"));
             self.done.fetch_add(1, Ordering::Relaxed);
-            self.crashes.fetch_add(outcome.figures.crashes, Ordering::Relaxed);
-            self.reorganisations.fetch_add(outcome.figures.reorganisations, Ordering::Relaxed);
-            self.blamed.fetch_add(outcome.figures.blamed, Ordering::Relaxed);
-            if let Some(violation) = outcome.violation {
-                self.is_over.store(true, Ordering::Relaxed);
-                let mut failed = self.failed.lock();
-                if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
-                    *failed = Some((seed, violation));
-                }
-            }
+            self.add(seed, outcome);
         }
         "a seed has failed"
+    }
+
+    fn add(&self, seed: u64, outcome: Result<Outcome, String>) {
+        let mut sums = self.sums.lock();
+        let violation = match outcome {
+            Ok(Outcome { figures, violation, .. }) => {
+                sums.crashes += figures.crashes;
+                sums.reorganisations += figures.reorganisations;
+                sums.blamed += figures.blamed;
+                sums.reached.extend(&figures.reached);
+                violation
+            }
+            Err(panic) => Some(Violation::of_simulator(&panic)),
+        };
+        let Some(violation) = violation else { return };
+        self.is_over.store(true, Ordering::Relaxed);
+        if sums.failed.as_ref().is_none_or(|(other, _)| seed < *other) {
+            sums.failed = Some((seed, violation));
+        }
     }
 }
 
@@ -283,8 +316,9 @@ fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
         ),
         format!("{} payments; {} bytes on wires", figures.payments, figures.bytes),
         format!(
-            "{} crashes, {} of them between two calls to the disk; {} other troubles; {} connections ended, {} for a fault",
-            figures.crashes, figures.torn, figures.troubles, figures.hang_ups, figures.blamed
+            "{} crashes, {} of them in the middle of a call to the disk, {} for a disk that failed; {} other troubles; {} \
+             connections ended, {} for a fault",
+            figures.crashes, figures.torn, figures.disk_failures, figures.troubles, figures.hang_ups, figures.blamed
         ),
         format!("{} things happened; trace {}", figures.happenings, figures.trace),
     ];

@@ -6,6 +6,7 @@ use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
 use crate::node::event::Target;
+use crate::primitives::hash::Hash;
 
 /// RPC listens this far above the peers' port, so both must exist.
 pub const RPC_PORT_OFFSET: u16 = 1_000;
@@ -65,6 +66,46 @@ pub fn target(text: &str) -> Result<Target, String> {
     Target::parse(text)
 }
 
+/// A span of time: a number and its unit.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    let form = "a number with s, m, h or d behind it is needed, such as 90s, 30m, 24h or 7d";
+    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let found = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let Some((digits, seconds)) = found else { return Err(format!("is no span of time; {form}")) };
+    let most = u64::from(u32::MAX) / seconds;
+    let count = number(digits, 1..=most, form)?;
+    Ok(u32::try_from(count * seconds).expect("the range allows no more"))
+}
+
+/// A block: a height on the chain, or a hash on any branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one at this height.
+    Height(u64),
+    /// The one with this hash.
+    Hash(Hash),
+}
+
+/// Which block is meant.
+pub fn block(text: &str) -> Result<Which, String> {
+    if text.len() == 64
+        && let Ok(hash) = text.parse()
+    {
+        return Ok(Which::Hash(hash));
+    }
+    // No height has more digits; so many are a hash with one missing.
+    let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(height) if digits => Ok(Which::Height(height)),
+        _ => Err("is neither a height (a whole number) nor a hash (64 hexadecimal digits)".into()),
+    }
+}
+
+/// A transaction's id.
+pub fn id(text: &str) -> Result<Hash, String> {
+    text.parse().map_err(|_| "is not the id of a transaction, which has 64 hexadecimal digits".into())
+}
+
 /// How much the log says.
 pub fn level(text: &str) -> Result<log::LevelFilter, String> {
     match text {
@@ -112,6 +153,16 @@ mod tests {
         ];
         for bad in bad {
             assert!(target(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Goal: spans of time are exact or refused. Method: each unit, and what is none.
+    #[test]
+    fn spans_have_a_unit() {
+        assert_eq!((seconds("90s"), seconds("30m"), seconds("24h")), (Ok(90), Ok(1_800), Ok(86_400)));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for bad in ["", "s", "90", "0s", "-1h", "1.5h", "1h30m", "1w", "+1h", "99999999999d", "1 h"] {
+            assert!(seconds(bad).is_err_and(|error| error.contains("90s")), "{bad}");
         }
     }
 

@@ -39,8 +39,16 @@ pub(crate) fn run(hub: &Arc<Hub>, listener: &TcpListener) -> &'static str {
                 if back_off_ms == BACK_OFF_MS.0 {
                     log::warn!("cannot accept connections: {error}; trying on");
                 }
-                // Not a sleep: a stop ends it.
-                let _ = hub.registry.stopped().recv_timeout(Duration::from_millis(back_off_ms));
+                // Not a sleep: a stop ends it. One more accept could then take the descriptor that was kept to wake
+                // this thread, and nobody would come any more.
+                if hub
+                    .registry
+                    .stopped()
+                    .recv_timeout(Duration::from_millis(back_off_ms))
+                    .is_err_and(|end| !end.is_timeout())
+                {
+                    return "the node is stopping";
+                }
                 back_off_ms = (2 * back_off_ms).min(BACK_OFF_MS.1);
             }
         }

@@ -53,6 +53,11 @@ pub enum Report {
         /// Their ids.
         ids: Vec<Hash>,
     },
+    /// Transactions were in blocks that are undone, and wait again.
+    Unconfirmed {
+        /// Their ids.
+        ids: Vec<Hash>,
+    },
     /// Blocks up to here survive a power cut.
     Durable {
         /// Height of the newest block on the active chain that is durable.
@@ -115,6 +120,13 @@ pub enum Report {
         /// How loud: a missing neighbour on this machine is no news.
         level: Level,
     },
+    /// A peer has shown headers of a heavier branch that were only weighed: it is to show them again.
+    Heavier {
+        /// Who.
+        peer: PeerId,
+        /// Where the branch parts from ours.
+        from: Hash,
+    },
     /// A block was refused.
     Refused {
         /// Its id.
@@ -175,13 +187,11 @@ impl fmt::Display for Report {
             }
             Self::Confirmed { height, ids } => {
                 write!(f, "block at height={height} confirms")?;
-                for id in ids.iter().take(IDS_SHOWN) {
-                    write!(f, " {id:.16}")?;
-                }
-                match ids.len().saturating_sub(IDS_SHOWN) {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more transactions that waited here"),
-                }
+                write_some(f, ids, "that waited here")
+            }
+            Self::Unconfirmed { ids } => {
+                f.write_str("no longer confirmed, and waiting again:")?;
+                write_some(f, ids, "of blocks that are undone")
             }
             Self::Durable { height, hash } => write!(f, "durable height={height} hash={hash}"),
             Self::Mined { height, hash } => write!(f, "mined height={height} hash={hash}, durable"),
@@ -201,6 +211,7 @@ impl fmt::Display for Report {
                 write!(f, "{peer} at {address} disconnected: {reason} (peers={peers})")
             }
             Self::DialFailed { target, reason, .. } => write!(f, "cannot connect to {target}: {reason}"),
+            Self::Heavier { peer, from } => write!(f, "{peer} has shown a heavier branch from {from:.12}: fetching it"),
             Self::Refused { id, why } => write!(f, "block {id:.12} rejected: {why}"),
             Self::Room { room: Room::Enough } => f.write_str("there is space on the disk again: going on"),
             Self::Room { room: Room::Low { free_bytes } } => write!(
@@ -215,5 +226,16 @@ impl fmt::Display for Report {
             }
             Self::Note { text, .. } => f.write_str(text),
         }
+    }
+}
+
+/// The first of these, and how many more there are.
+fn write_some(f: &mut fmt::Formatter<'_>, ids: &[Hash], which: &str) -> fmt::Result {
+    for id in ids.iter().take(IDS_SHOWN) {
+        write!(f, " {id:.16}")?;
+    }
+    match ids.len().saturating_sub(IDS_SHOWN) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more transactions {which}"),
     }
 }

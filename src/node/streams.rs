@@ -296,7 +296,7 @@ impl Streams {
         let end = judged.end;
         marks.add(&end);
         if end.work > turn.chain.tip().work {
-            turn.note(Level::Info, format!("{peer} has shown a heavier branch from {start:.12}: fetching it"));
+            turn.tell(Report::Heavier { peer, from: start });
             self.of_peers.insert(peer, Stream::on(Stage::Proven { marks: marks.0 }, start, end));
         } else if judged.full {
             self.weigh_on(turn.now.mono, peer, Stage::Weighed { start, at: end, marks }, end.id);

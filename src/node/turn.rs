@@ -49,8 +49,12 @@ impl Turn<'_> {
         self.tell(Report::Note { level, text });
     }
 
-    /// Ends a connection. The peer is forgotten at once: what it still has on its way is not heard.
+    /// Ends a connection, once: whoever has overstepped two limits is cut for the first. The peer is forgotten at
+    /// once: what it still has on its way is not heard.
     pub fn hang_up(&mut self, peer: PeerId, reason: Reason) {
+        if self.peers.get(peer).is_none() {
+            return;
+        }
         self.out.push(Effect::HangUp { peer, reason: reason.clone() });
         self.gone(peer, reason);
     }

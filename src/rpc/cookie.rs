@@ -33,7 +33,7 @@ impl Cookie {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         getrandom::fill(&mut *secret)?;
-        Ok(Self::from_hex(&hex::encode(&*secret)))
+        Ok(Self::from_hex(&Zeroizing::new(hex::encode(secret.as_slice()))))
     }
 
     /// The one of the node that runs on this data directory.

@@ -140,7 +140,7 @@ struct Rate {
 
 impl Rate {
     fn at(&mut self, now: Instant, count: u64) -> u64 {
-        let passed = now - self.since;
+        let passed = now.duration_since(self.since);
         if passed >= RATE {
             let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
             self.per_s = (count - self.count).saturating_mul(1_000) / passed_ms;

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Select, Sender, bounded, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 
 use crate::blockchain::chain::{Opening, Progress};
 use crate::blockchain::disk::Disk;
@@ -334,18 +334,21 @@ impl Daemon {
 
     /// Waits until it is asked to stop, or has ended by itself; then stops it in order.
     pub fn wait(self) -> Result<(), DaemonError> {
-        self.rest();
-        self.stop()
+        self.wait_then(|| {})
     }
 
-    /// Waits until it is asked to stop, or has ended by itself, and leaves the rest to [`Daemon::stop`]: for whoever
-    /// has something of his own to end before.
-    pub fn rest(&self) {
-        let mut either = Select::new();
-        either.recv(&self.asked_to_stop);
-        either.recv(&self.owner.ended);
-        // Takes nothing out: how it ended is for `stop`.
-        either.ready();
+    /// The same; `first` ends whatever asks it questions, before it ends itself.
+    pub fn wait_then(self, first: impl FnOnce()) -> Result<(), DaemonError> {
+        select! {
+            recv(self.asked_to_stop) -> _ => {
+                first();
+                self.stop()
+            }
+            recv(self.owner.ended) -> outcome => {
+                first();
+                self.finish(outcome.ok())
+            }
+        }
     }
 
     /// Stops it in order; an error if something failed before or while it did.

@@ -36,6 +36,8 @@ use crate::simulator::queue::At;
 const COMPARE_EVERY: u32 = 16;
 /// What was told to wait is followed for so long.
 const FOLLOWED_MS: u64 = 5 * 60_000;
+/// What waited when a node was told to stop waits again by then.
+const BROUGHT_BACK_MS: u64 = 2 * 60_000;
 /// A block that is refused so often in one life was not remembered.
 const REFUSALS_MAX: u32 = 24;
 /// Looks that a node may be behind the best of the others while nothing is in its way.
@@ -50,6 +52,13 @@ pub struct Violation {
     pub host: Option<usize>,
     /// What.
     pub what: String,
+}
+
+impl Violation {
+    /// The simulator itself has failed: a bug, but of no node.
+    pub fn of_simulator(panic: &str) -> Self {
+        Self { at: At(0), host: None, what: format!("the simulator failed: {panic}") }
+    }
 }
 
 impl Serialize for Violation {
@@ -85,8 +94,10 @@ struct Seen {
     connected: HashSet<Hash>,
     /// The block with the most work of those that it told to be durable.
     promised: Option<BlockMeta>,
-    /// Transactions that it told to wait, in this life.
+    /// Transactions that it told to wait, in this life or before it was told to stop; and since when that counts.
     waiting: VecDeque<(At, Hash)>,
+    /// It was told to stop, and had time for it.
+    is_stopped: bool,
     /// How often it refused a block, in this life.
     refused: BTreeMap<Hash, u32>,
 }
@@ -198,9 +209,19 @@ impl Judge {
         self.note_connected(scene)?;
         self.audit.compare(scene.node.chain().ledger())?;
         let (seen, audit) = (&mut self.seen[scene.host], &self.audit);
-        // What only waited is lost with the process; what is in a block is not.
-        seen.waiting.retain(|(_, id)| audit.holds(id));
+        if std::mem::take(&mut seen.is_stopped) {
+            // All of it is verified again, as soon as there is time for that.
+            seen.waiting.iter_mut().for_each(|(since, _)| *since = scene.at.after_ms(BROUGHT_BACK_MS));
+        } else {
+            // What only waited is lost with the process; what is in a block is not.
+            seen.waiting.retain(|(_, id)| audit.holds(id));
+        }
         Ok(())
+    }
+
+    /// It was told to stop; whether it could keep what waits.
+    pub(crate) fn on_stop(&mut self, host: Host, is_kept: bool) {
+        self.seen[host].is_stopped = is_kept;
     }
 
     fn keeps_promise(&self, scene: Scene) -> Result<(), String> {
@@ -356,6 +377,9 @@ impl Judge {
         let (pool, ground) = (scene.node.pool(), scene.node.chain().ground(scene.now));
         let mut lost = None;
         seen[scene.host].waiting.retain(|(since, id)| {
+            if scene.at < *since {
+                return true;
+            }
             let is_there = pool.contains(id) || audit.holds(id);
             if !is_there && scene.crowd.made(id).is_some_and(|tx| pool.match_inputs(tx, &ground).is_ok()) {
                 lost = lost.or(Some(*id));
@@ -404,6 +428,8 @@ pub(crate) fn recovers_alike(config: &NodeConfig, left: &MemoryDisk) -> Result<(
     };
     let files = |disk: &MemoryDisk| -> Vec<_> { disk.names().iter().map(|name| disk.bytes(name)).collect() };
     let (one, other) = (left.kill(), left.kill());
+    // Whether there is space is not what is asked here.
+    [&one, &other].iter().for_each(|disk| disk.set_free_bytes(1 << 40));
     let found = [open(&one)?, open(&other)?];
     let before = files(&one);
     let again = open(&one)?;

@@ -1,13 +1,14 @@
 //! One simulated computer: what stays when its process dies.
 //!
-//! Its disk, its clock, its place in the network, and how often it has started. A crash is a killed process
-//! (what was written is there) or a failure of power (only what was synced is), at any event, and also while
-//! the node opens its files.
+//! Its disk, its clock, its place in the network, and how often it has started. A process is told to stop, or
+//! killed (what was written is there), or the power fails (what was synced is there, and of the rest any sectors and
+//! names, old, new or torn), at any event, between two calls to the disk, and also while the node opens its files.
+//! A disk that fails or is full ends a process too, with an error.
 
 use std::sync::Arc;
 
 use crate::blockchain::disk::Disk;
-use crate::blockchain::memory_disk::MemoryDisk;
+use crate::blockchain::memory_disk::{Calls, Chances, Fault, MemoryDisk};
 use crate::blockchain::storage::StoreError;
 use crate::node::NodeConfig;
 use crate::node::session::SessionConfig;
@@ -18,12 +19,17 @@ use crate::simulator::net::{Host, Life, Net};
 use crate::simulator::process::{Pace, Process, Start};
 use crate::simulator::vice::Vice;
 
+/// Of a million reads and writes, those that come in pieces or are interrupted: no node may notice.
+const PIECES: Chances = Chances { io: 0, full: 0, interrupted: 20_000, short: 20_000 };
+/// Bytes that are free on a disk that is not full.
+const FREE_BYTES: u64 = 1 << 40;
+
 /// How a machine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crash {
     /// `kill -9`: the system goes on, so all that was written is there, and connections are reset.
     Killed,
-    /// Only what was synced is there, and nobody is told.
+    /// What was synced is there, and of the rest anything; nobody is told.
     PowerFailed,
 }
 
@@ -43,8 +49,12 @@ pub(crate) struct Machine {
     vice: Option<Box<dyn Vice>>,
     /// Whether it cheats, whatever its vice is doing now.
     pub(crate) is_vicious: bool,
+    /// Its disk does things in pieces.
+    in_pieces: bool,
     /// A call to its disk is going to fail.
-    pub(crate) is_failing: bool,
+    is_failing: bool,
+    /// Its disk is all but full.
+    is_full: bool,
 }
 
 /// What a machine is like.
@@ -59,11 +69,13 @@ pub(crate) struct Plan {
     pub(crate) rate: u64,
     pub(crate) vice: Option<Box<dyn Vice>>,
     pub(crate) is_vicious: bool,
+    /// Whether its disk does reads and writes in pieces.
+    pub(crate) in_pieces: bool,
 }
 
 impl Machine {
     pub(crate) fn new(seed: u64, plan: Plan) -> Self {
-        let Plan { host, config, session, clock, pace, rate, vice, is_vicious } = plan;
+        let Plan { host, config, session, clock, pace, rate, vice, is_vicious, in_pieces } = plan;
         let (chance, disk) = (Chance::new(seed, "machine", host), MemoryDisk::default());
         Self {
             host,
@@ -78,8 +90,15 @@ impl Machine {
             process: None,
             vice,
             is_vicious,
+            in_pieces,
             is_failing: false,
+            is_full: false,
         }
+    }
+
+    /// What it has before it first starts.
+    pub(crate) fn set_disk(&mut self, disk: MemoryDisk) {
+        self.disk = disk;
     }
 
     /// The running process, if it runs.
@@ -113,6 +132,9 @@ impl Machine {
             miner: Miner::new(Arc::clone(&self.config.params), self.rate, luck),
             vice: self.vice.take(),
         };
+        if self.in_pieces {
+            self.disk.by_chance(self.chance.draw(), PIECES);
+        }
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         self.process = Some(Process::start(start, disk, net)?);
         Ok(())
@@ -125,26 +147,54 @@ impl Machine {
         }
         self.life += 1;
         self.is_failing = false;
+        let chance = &mut self.chance;
         self.disk = match how {
             Crash::Killed => self.disk.kill(),
-            Crash::PowerFailed => self.disk.crash(),
+            Crash::PowerFailed => self.disk.power_cut(&mut |bound| chance.below(bound)),
         };
     }
 
-    /// The `n`th write from now fails, counted from 1: the moment at which the power goes.
-    pub(crate) fn fail_write(&self, n: u64) {
-        self.disk.fail_write(n);
+    /// Tells it to stop, and waits.
+    pub(crate) fn stop(&mut self, net: &mut Net) -> Result<(), StoreError> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        self.life += 1;
+        let (vice, stopped) = process.stop(net);
+        self.vice = vice;
+        stopped
     }
 
-    /// The same for a sync.
-    pub(crate) fn fail_sync(&self, n: u64) {
-        self.disk.fail_sync(n);
+    /// The `nth` of these calls to the disk from now on, counted from 1, meets this.
+    pub(crate) fn fail_soon(&mut self, calls: Calls, nth: u64, fault: Fault) {
+        self.disk.plan(calls, nth, fault);
+        self.is_failing = true;
+    }
+
+    /// The disk has so little space from now on, or as much as it likes.
+    pub(crate) fn set_free_bytes(&mut self, free_bytes: Option<u64>) {
+        self.is_full = free_bytes.is_some();
+        self.disk.set_free_bytes(free_bytes.unwrap_or(FREE_BYTES));
     }
 
     /// No call to the disk fails any more.
     pub(crate) fn heal_disk(&mut self) {
+        (self.is_failing, self.in_pieces) = (false, false);
         self.disk.heal();
-        self.is_failing = false;
+        self.set_free_bytes(None);
+    }
+
+    /// Whether it is no wonder that a call to the disk fails.
+    pub(crate) fn is_ill(&self) -> bool {
+        self.is_failing || self.is_full
+    }
+
+    /// Whether the power has gone, in the middle of a call to the disk.
+    pub(crate) fn has_lost_power(&self) -> bool {
+        self.is_failing && self.disk.has_died()
+    }
+
+    /// Lets somebody look at its node who must not meet the faults of its disk.
+    pub(crate) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        if self.is_failing || self.in_pieces { self.disk.aside(look) } else { look() }
     }
 
     /// What the disk holds now, as another disk, to be looked at.
@@ -162,6 +212,15 @@ impl Machine {
         self.clock = clock;
         if let Some(process) = &mut self.process {
             process.set_clock(clock);
+        }
+    }
+
+    /// Its miner begins anew, as if it had only been off.
+    pub(crate) fn mine_again(&mut self, net: &mut Net, rate: u64) {
+        self.set_rate(rate);
+        let who = (self.host, self.life);
+        if let Some(process) = &mut self.process {
+            process.miner.search_on(net, who);
         }
     }
 

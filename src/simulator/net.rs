@@ -14,6 +14,7 @@ use crate::primitives::hash::Hash;
 use crate::simulator::chance::Chance;
 use crate::simulator::link::{Piece, Side, Stream, Wire};
 use crate::simulator::queue::{At, Queue};
+use crate::simulator::reached::Effects;
 use crate::simulator::trace::Trace;
 
 /// A machine's number in its world.
@@ -49,6 +50,8 @@ pub(crate) enum Happening {
     Found(Host, Life, u32),
     /// A machine comes back.
     Restart(Host, Life),
+    /// Somebody makes room on a disk.
+    Freed(Host),
     /// Something goes wrong somewhere.
     Trouble,
     /// Somebody pays somebody.
@@ -125,6 +128,9 @@ pub(crate) struct Net {
     pub(crate) notes: Vec<(Host, Note)>,
     pub(crate) trace: Trace,
     pub(crate) bytes_sent: u64,
+    pub(crate) effects: Effects,
+    /// How often each host did something else than it should.
+    pub(crate) misdeeds: Vec<u64>,
     /// How far each host is from the middle of the network.
     wires: Vec<Wire>,
     links: Vec<Option<Box<Link>>>,
@@ -142,6 +148,8 @@ impl Net {
             notes: Vec::new(),
             trace,
             bytes_sent: 0,
+            effects: Effects::default(),
+            misdeeds: vec![0; wires.len()],
             wires,
             links: Vec::new(),
             partition: None,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::disk::{self, Disk};
-use crate::blockchain::storage::{StoreError, Syncer, checkpoint};
+use crate::blockchain::storage::{CHECKPOINT, StoreError, Syncer, checkpoint};
 use crate::node::event::{Direction, Effect, Event, PeerId};
 use crate::node::message::{Hello, Message};
 use crate::node::reason::Reason;
@@ -96,6 +96,9 @@ impl Process {
     pub(crate) fn start(start: Start, disk: Arc<dyn Disk>, net: &mut Net) -> Result<Self, StoreError> {
         let Start { host, life, config, session, clock, pace, miner, vice } = start;
         let (node, _) = Node::open(config.clone(), &disk, &mut |_| {})?;
+        if let Err(error) = checkpoint::clean(&*disk) {
+            net.trace.line(net.now, &format!("host {host} cannot remove what was left: {error}"));
+        }
         let in_us = net.chance.between(0, pace.tick_us);
         net.plan(in_us, Happening::Tick(host, life));
         Ok(Self {
@@ -235,6 +238,7 @@ impl Process {
     }
 
     fn perform(&mut self, net: &mut Net, effect: Effect) -> Result<(), StoreError> {
+        net.effects.count(&effect);
         match effect {
             Effect::Send { peer, message } => self.say(net, peer, None, &message),
             Effect::Ask { peer, asked, message } => self.say(net, peer, Some(asked), &message),
@@ -254,12 +258,14 @@ impl Process {
             Effect::Sync { upto } => net.plan(self.pace.sync_us, Happening::Synced(self.host, self.life, upto)),
             Effect::Checkpoint { tip, ledger } => {
                 let identity = self.node.chain().store().identity();
-                checkpoint::write(&*self.disk, &identity, tip, &ledger, &mut || true)?;
+                // A cache, as small files are: the node goes on without.
+                let written = checkpoint::write(&*self.disk, &identity, tip, &ledger, &mut || true);
+                self.warn(net, CHECKPOINT, written.map(drop).map_err(|error| error.cause()));
                 self.desk.control(Event::Checkpointed { tip });
             }
             Effect::Save { file, bytes } => {
-                let path = self.disk.path(file);
-                disk::replace(&*self.disk, file, &bytes).map_err(StoreError::io("replace", path))?;
+                let saved = disk::replace(&*self.disk, file, &bytes);
+                self.warn(net, file, saved.map_err(|error| error.to_string()));
             }
             Effect::Mine { template } => self.miner.take(net, (self.host, self.life), template),
             // Nobody asks for blocks at once here.
@@ -272,6 +278,26 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Something could not be saved that a node can do without.
+    fn warn(&self, net: &mut Net, file: &str, saved: Result<(), String>) {
+        if let Err(cause) = saved
+            && net.trace.has_lines()
+        {
+            net.trace.line(net.now, &format!("host {} cannot save {file}: {cause}", self.host));
+        }
+    }
+
+    /// It is told to stop, and does all that is to be done then; gives the vice for its next life.
+    pub(crate) fn stop(mut self, net: &mut Net) -> (Option<Box<dyn Vice>>, Result<(), StoreError>) {
+        let effects = self.node.close(self.now(net));
+        let stopped = effects.into_iter().try_for_each(|effect| match effect {
+            Effect::Sync { upto } => self.syncer.sync(upto),
+            effect => self.perform(net, effect),
+        });
+        self.end_all(net);
+        (self.vice, stopped)
     }
 
     // --- the disk, the verifier, the miner ---
@@ -333,6 +359,7 @@ impl Process {
         let reaction = vice.react(deed, &mut scene);
         self.vice = Some(vice);
         let Reaction::Instead(acts) = reaction else { return false };
+        net.misdeeds[self.host] += 1;
         for act in acts {
             self.act(net, act);
         }

@@ -8,6 +8,15 @@ use serde::Serialize;
 use crate::simulator::chance::Chance;
 use crate::simulator::vice::Kind;
 
+/// Stories of a thousand in which nobody mines for a while.
+const PAUSE_PERMILLE: u32 = 60;
+/// Stories of a thousand in which nothing goes wrong but what peers do: nobody has an excuse for lagging behind.
+const QUIET_PERMILLE: u32 = 120;
+/// Nodes that cheat in a drawn story, at the most.
+const BYZANTINE_MAX: usize = 8;
+/// Drawn stories of a thousand in which nodes begin with chains longer than a message of headers.
+const LONG_PERMILLE: u32 = 80;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(clippy::struct_excessive_bools, reason = "each fault is switched on or off by itself")]
@@ -26,6 +35,8 @@ pub struct Faults {
     pub crashes: bool,
     /// The power fails between two calls to the disk, also while a node opens its files.
     pub torn: bool,
+    /// Disks fail, are full for a while, and do things in pieces; nodes end with an error, and are started again.
+    pub disks: bool,
     /// Wall clocks are set wrong by minutes.
     pub clocks: bool,
 }
@@ -33,7 +44,7 @@ pub struct Faults {
 impl Faults {
     /// Whether something happens now and then.
     pub(crate) fn has_troubles(&self) -> bool {
-        self.partitions || self.resets || self.stalls || self.crashes || self.torn || self.clocks
+        self.partitions || self.resets || self.stalls || self.crashes || self.torn || self.disks || self.clocks
     }
 }
 
@@ -64,6 +75,10 @@ pub struct Story {
     pub bytes_per_s_min: u64,
     /// Connections that a node opens.
     pub outbound_max: usize,
+    /// Virtual minutes for which nobody finds a block once trouble is over: more than the retarget forgives, or 0.
+    pub pause_minutes: u64,
+    /// Blocks of a chain that some nodes begin with; others begin with a heavier one that parts from it at genesis.
+    pub prepared: u64,
 }
 
 impl Story {
@@ -82,12 +97,16 @@ impl Story {
             latency_ms_max: 100,
             bytes_per_s_min: 100_000,
             outbound_max: 8,
+            pause_minutes: 0,
+            prepared: 0,
         }
     }
 
     /// Everything drawn: an hour of eight nodes, up to eight that cheat, and whichever faults.
     pub fn of_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed, "story", 0);
+        // What was thought of later has a stream of its own, so that a seed's story stays what it was.
+        let mut later = Chance::new(seed, "story, later", 0);
         let mut coin = |permille| chance.permille(permille);
         let faults = Faults {
             loss_permille: if coin(300) { 20 } else { 0 },
@@ -97,18 +116,27 @@ impl Story {
             stalls: coin(500),
             crashes: coin(500),
             torn: coin(300),
+            disks: later.permille(300),
             clocks: coin(200),
         };
-        let byzantine = if chance.permille(700) { chance.below(9) } else { 0 };
-        let byzantine = (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let byzantine = if chance.permille(700) { chance.below(BYZANTINE_MAX + 1) } else { 0 };
+        let mut byzantine: Vec<Kind> =
+            (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+        let prepared = if later.permille(LONG_PERMILLE) { later.between(2_001, 2_400) } else { 0 };
+        if prepared > 0 && byzantine.len() < BYZANTINE_MAX {
+            // Those whom such a chain is about.
+            byzantine.push(if later.permille(500) { Kind::Waverer } else { Kind::Spammer });
+        }
         Self {
             byzantine,
-            faults,
             trouble_s: chance.between(20, 240),
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),
             outbound_max: 2 + chance.below(7),
-            payments_at_once: chance.between(1, 12),
+            prepared,
+            payments_at_once: later.between(1, 12),
+            pause_minutes: if later.permille(PAUSE_PERMILLE) { later.between(46, 70) } else { 0 },
+            faults: if later.permille(QUIET_PERMILLE) { Faults::default() } else { faults },
             ..Self::calm(seed, 8, 60)
         }
     }

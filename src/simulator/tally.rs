@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::primitives::hash::Hash;
 use crate::simulator::queue::At;
+use crate::simulator::reached::Reached;
 
 /// How long blocks took to get around, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -54,14 +55,18 @@ pub struct Figures {
     pub blamed: u64,
     /// Processes that were killed, and machines whose power failed.
     pub crashes: u64,
-    /// Of those, between two calls to the disk.
+    /// Of those, in the middle of a call to the disk.
     pub torn: u64,
-    /// Other troubles: partitions, resets, stalls, clocks.
+    /// Of those, processes that ended because their disk failed, or was full.
+    pub disk_failures: u64,
+    /// Other troubles: partitions, resets, stalls, full disks, clocks.
     pub troubles: u64,
     /// Things that happened.
     pub happenings: u64,
     /// How blocks got around.
     pub propagation: Propagation,
+    /// What came to pass.
+    pub reached: Reached,
     /// The same seed gives the same.
     pub trace: String,
 }

@@ -94,6 +94,7 @@ fn number_of(what: &Happening) -> u64 {
         Happening::Trouble => (10, 0, 0),
         Happening::Payment => (11, 0, 0),
         Happening::Look => (12, 0, 0),
+        Happening::Freed(host) => (13, host, 0),
     };
     (kind << 56) ^ ((a as u64) << 32) ^ b
 }

@@ -28,12 +28,14 @@ use crate::primitives::thread::caught;
 use crate::simulator::chance::Chance;
 use crate::simulator::clock::Clock;
 use crate::simulator::crowd::Crowd;
+use crate::simulator::history;
 use crate::simulator::judge::{self, Judge, Scene, Violation};
 use crate::simulator::link::{Side, Wire};
 use crate::simulator::machine::{Machine, Plan};
 use crate::simulator::net::{Happening, Host, Life, LinkId, Net, Note};
 use crate::simulator::process::{Pace, Process};
 use crate::simulator::queue::At;
+use crate::simulator::reached::name_of;
 use crate::simulator::story::Story;
 use crate::simulator::tally::{Figures, Tally};
 use crate::simulator::trace::Trace;
@@ -42,6 +44,10 @@ use crate::simulator::vice::Kind;
 /// Hashes that a block takes at the least: enough for whole numbers to follow the rate, few enough to be found
 /// in a tenth of a millisecond.
 const DIFFICULTY: u64 = 1_024;
+/// The same where thousands of blocks are made beforehand; on that network it never changes.
+const DIFFICULTY_LONG: u64 = 64;
+/// Blocks that the heavier of two chains made beforehand has more than the other, at the most.
+const LEAD_MAX: u64 = 40;
 /// Between two looks of the judge.
 const LOOK_MS: u64 = 60_000;
 /// Between two payments of a row.
@@ -76,6 +82,7 @@ pub fn run(
     let mut world = World::new(story, Trace::new(lines));
     let violation = world.happen(watch).err();
     world.measure();
+    world.sum_up();
     match world.net.trace.finish() {
         Some(error) => Err(error),
         None => Ok(Outcome { story: world.story, figures: world.tally.figures, violation }),
@@ -95,17 +102,26 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
+    /// Whose node something happens to at this moment.
+    acting: Option<Host>,
     /// Trouble is over.
     is_calm: bool,
 }
 
 /// The network of a story: an easy target, and the retarget that follows the rate.
 fn params_of(story: &Story) -> Params {
+    let (difficulty_first, difficulty_min) = match story {
+        Story { prepared: 1.., .. } => (DIFFICULTY_LONG, DIFFICULTY_LONG),
+        // A third is left after a pause, which must not be less than the least.
+        Story { pause_minutes: 1.., .. } => (4 * DIFFICULTY, DIFFICULTY),
+        _ => (DIFFICULTY, DIFFICULTY),
+    };
     let spec = NetworkSpec {
         name: "simulated".into(),
         block_time_ms: 3_600_000 / story.blocks_per_hour.clamp(1, 3_600),
-        difficulty_first: DIFFICULTY,
-        difficulty_min: DIFFICULTY,
+        difficulty_first,
+        difficulty_min,
+        retarget: story.prepared == 0,
         seeds: Vec::new(),
         ..Params::local().spec().clone()
     };
@@ -120,14 +136,37 @@ impl World {
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
-        let machines = Vec::new();
-        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, is_calm: false };
+        let (machines, acting, is_calm) = (Vec::new(), None, false);
+        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
             world.machines.push(Machine::new(seed, plan));
         }
+        world.prepare();
         world
+    }
+
+    /// Gives some nodes one chain and some a heavier one, if the story begins with chains; the rest begin with none.
+    fn prepare(&mut self) {
+        let blocks = self.story.prepared;
+        if blocks == 0 {
+            return;
+        }
+        let mut chance = Chance::new(self.story.seed, "history", 0);
+        let lead = chance.between(1, LEAD_MAX);
+        let chain = |blocks, person| history::disk_with(&self.params, blocks, self.crowd.key(person));
+        let disks = [chain(blocks, 0), chain(blocks + lead, 1)].map(|disk| disk.expect("a disk without faults"));
+        for (host, machine) in self.machines.iter_mut().enumerate() {
+            let place = match host {
+                0 | 1 => host,
+                _ if machine.is_vicious => 1,
+                _ => chance.below(3),
+            };
+            if let Some(disk) = disks.get(place) {
+                machine.set_disk(disk.kill());
+            }
+        }
     }
 
     fn plan(&mut self, host: Host, verifier: &Verifier) -> Plan {
@@ -168,15 +207,21 @@ impl World {
             rate: self.rate(kind.is_some()),
             vice: kind.and_then(Kind::vice),
             is_vicious: kind.is_some(),
+            in_pieces: kind.is_none() && self.story.faults.disks,
         }
     }
 
     /// Hashes an hour of one node.
     fn rate(&self, is_vicious: bool) -> u64 {
         let (honest, vicious) = (self.story.nodes as u64, self.story.byzantine.len() as u64);
-        let total = DIFFICULTY * self.story.blocks_per_hour;
+        let total = self.params.spec().difficulty_first * self.story.blocks_per_hour;
         let share = if vicious == 0 { 0 } else { VICIOUS_PERCENT.min(100 * vicious / (honest + vicious)) };
         if is_vicious { total * share / 100 / vicious } else { total * (100 - share) / 100 / honest.max(1) }
+    }
+
+    /// In which way a host cheats.
+    fn kind(&self, host: Host) -> Option<Kind> {
+        host.checked_sub(self.story.nodes).map(|place| self.story.byzantine[place])
     }
 
     /// Hosts that keep the rules.
@@ -222,25 +267,21 @@ impl World {
             watch(&self.tally.figures);
             return Ok(());
         }
-        let host = self.host_of(&what);
+        self.acting = self.host_of(&what);
         if let Happening::Restart(host, life) = what {
             self.judge_recovery(host, life)?;
         }
-        let handled = caught(|| self.handle(what));
-        let handled = handled.map_err(|panic| format!("a panic: {panic}"));
-        match handled {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.disk_failed(host, &error)?,
-            Err(panic) => return Err(self.violation(host, panic)),
-        }
-        self.judge_step(host)
+        let stepped = caught(|| self.handle(what));
+        let stepped = stepped.map_err(|panic| self.violation(self.acting, format!("a panic: {panic}")))?;
+        self.settle(stepped)?;
+        self.judge_step(self.acting)
     }
 
     fn violation(&self, host: Option<Host>, what: String) -> Violation {
         Violation { at: self.net.now, host, what }
     }
 
-    /// Whose node something happens to.
+    /// Whose node something happens to, if that is not still to be drawn.
     fn host_of(&self, what: &Happening) -> Option<Host> {
         match *what {
             Happening::Arrive(link, side) | Happening::Room(link, side) => self.net.link(link)?.host(side),
@@ -250,7 +291,8 @@ impl World {
             | Happening::Synced(host, ..)
             | Happening::Verified(host, _)
             | Happening::Found(host, ..)
-            | Happening::Restart(host, _) => Some(host),
+            | Happening::Restart(host, _)
+            | Happening::Freed(host) => Some(host),
             Happening::Trouble | Happening::Payment | Happening::Look => None,
         }
     }
@@ -275,10 +317,11 @@ impl World {
                 if process.miner.is_searching(search) { process.on_found(net) } else { Ok(()) }
             }),
             Happening::Restart(host, life) => self.restart(host, life),
-            Happening::Trouble => {
-                self.trouble();
+            Happening::Freed(host) => {
+                self.free_disk(host);
                 Ok(())
             }
+            Happening::Trouble => self.trouble(),
             Happening::Payment => self.payment(),
             Happening::Look => Ok(()),
         }
@@ -350,11 +393,12 @@ impl World {
     }
 
     fn payment(&mut self) -> Result<(), StoreError> {
-        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
-        self.row_at = host;
         if !self.is_calm {
             self.plan_payment();
         }
+        let host = if self.crowd.has_row() { self.row_at } else { self.chance.below(self.story.nodes) };
+        self.row_at = host;
+        self.acting = Some(host);
         let together = self.chance.between(1, 2 * self.story.payments_at_once - 1);
         let together = if self.crowd.has_row() { 1 } else { together };
         let Self { machines, net, crowd, params, tally, .. } = self;
@@ -392,7 +436,7 @@ impl World {
         let tip = if machine.is_vicious {
             judge.glimpse(host, process.node())
         } else {
-            let judged = judge.after_step(scene(machine, process, net, crowd));
+            let judged = machine.aside(|| judge.after_step(scene(machine, process, net, crowd)));
             let tip = judged.map_err(|what| self.violation(Some(host), what))?;
             if let Some(tip) = &tip {
                 self.tally.tip(self.net.now, &tip.id);
@@ -422,7 +466,8 @@ impl World {
         if !self.tally.is_news(&tip.id) {
             return;
         }
-        let Ok(bytes) = process.node().reader().block(tip.record) else { return };
+        let bytes = self.machines[host].aside(|| process.node().reader().block(tip.record));
+        let Ok(bytes) = bytes else { return };
         let Ok(block) = crate::primitives::codec::decode::<crate::blockchain::block::Block>(&bytes) else { return };
         self.crowd.on_coinbase(&self.params, tip.header.height, block.coinbase.id(), &block.coinbase.output);
     }
@@ -430,6 +475,8 @@ impl World {
     fn judge_note(&mut self, host: Host, note: &Note) -> Result<(), Violation> {
         if let Note::Found { id } = note {
             self.tally.found(self.net.now, *id);
+            // It does nothing else than it should, and what it should do is wrong.
+            self.net.misdeeds[host] += u64::from(self.kind(host) == Some(Kind::WrongClock));
         }
         if self.machines[host].is_vicious {
             return Ok(());
@@ -439,11 +486,14 @@ impl World {
                 self.count(report);
                 let Self { machines, net, judge, crowd, .. } = self;
                 let machine = &machines[host];
-                machine.process().map_or(Ok(()), |process| judge.on_report(scene(machine, process, net, crowd), report))
+                machine.process().map_or(Ok(()), |process| {
+                    machine.aside(|| judge.on_report(scene(machine, process, net, crowd), report))
+                })
             }
             Note::HungUp { on, reason } => {
                 self.tally.figures.hang_ups += 1;
                 self.tally.figures.blamed += u64::from(reason.is_fault());
+                self.tally.figures.reached.add(format!("hang-up {}", name_of(reason)), 1);
                 if self.machines[*on].is_vicious { Ok(()) } else { Judge::on_hang_up(*on, reason) }
             }
             Note::Found { .. } | Note::Served { .. } => Ok(()),
@@ -459,6 +509,7 @@ impl World {
                 figures.deepest = figures.deepest.max(*undone);
             }
             Report::Confirmed { ids, .. } => figures.confirmed += ids.len() as u64,
+            Report::Heavier { .. } => figures.reached.add("second pass", 1),
             _ => {}
         }
     }
@@ -470,7 +521,7 @@ impl World {
             let Self { machines, net, judge, crowd, .. } = self;
             let machine = &machines[host];
             let Some(process) = machine.process().filter(|_| !machine.is_vicious) else { continue };
-            let judged = judge.look(scene(machine, process, net, crowd), process);
+            let judged = machine.aside(|| judge.look(scene(machine, process, net, crowd), process));
             works.push((host, process.node().chain().tip().work));
             judged.map_err(|what| self.violation(Some(host), what))?;
         }
@@ -493,6 +544,15 @@ impl World {
         (figures.height, figures.waiting) = (height.unwrap_or(0), waiting.unwrap_or(0));
         (figures.bytes, figures.happenings) = (self.net.bytes_sent, self.net.trace.happenings());
         figures.trace = format!("{:016x}", self.net.trace.hash());
+    }
+
+    /// Counts at the end what is too much for names while it happens.
+    fn sum_up(&mut self) {
+        let reached = &mut self.tally.figures.reached;
+        self.net.effects.add_to(reached);
+        for (kind, times) in self.story.byzantine.iter().zip(&self.net.misdeeds[self.story.nodes..]) {
+            reached.add(format!("vice {kind:?}"), *times);
+        }
     }
 }
 

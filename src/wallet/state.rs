@@ -388,6 +388,13 @@ impl State {
         if !bytes.is_empty() {
             return Err(CodecError::Trailing { extra: bytes.len() });
         }
+        // One state has one form, and all look-ups rely on the order.
+        let ordered = marks.is_sorted_by(|below, above| below.height < above.height)
+            && records.is_sorted_by(|one, next| one.id < next.id)
+            && notes.is_sorted_by(|one, next| one.0 < next.0);
+        if !ordered {
+            return Err(CodecError::Malformed("what it holds is out of order".into()));
+        }
         let (&start, rest) =
             marks.split_first().ok_or_else(|| CodecError::Malformed("a wallet without a beginning".into()))?;
         if !marks.is_sorted_by(|below, above| below.height < above.height) {

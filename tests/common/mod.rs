@@ -8,6 +8,7 @@
 pub(crate) mod chains;
 pub(crate) mod hostile;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod supply;
 pub(crate) mod world;
 

@@ -34,6 +34,20 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// A port that nobody listens on, and that the system does not give to somebody else while its node is down: it lies
+/// below those that it gives to whoever wants any.
+pub(crate) fn steady_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(64);
+    loop {
+        let number = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let port = 20_000 + u16::try_from(number).expect("below 10,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A running daemon and its log.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -85,6 +99,11 @@ impl Process {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+
+    /// Reads what it has written so far.
+    pub(crate) fn catch_up(&mut self) {
+        self.seen.extend(self.lines.try_iter());
     }
 
     /// Ends it as `kill -9` does, and reads what it had still written.

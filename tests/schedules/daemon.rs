@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::spawn;
+use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::PersistentBlockchain;
 use spindle::node::event::Target;
+use spindle::node::orders::Order;
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
 
@@ -42,6 +45,13 @@ fn tip_on(disk: &MemoryDisk) -> Hash {
     store.reader().tip().id
 }
 
+/// Wants blocks, and does not wait for them.
+fn generate(node: &Daemon, count: u32) {
+    let order = Order::Generate { count, payout: None };
+    // Whether an answer comes so soon, or at all, is up to the schedule.
+    let _ = node.handle().order(order, Duration::ZERO);
+}
+
 fn a_while() {
     (0..below(600)).for_each(|_| give_way());
 }
@@ -53,9 +63,9 @@ fn whole_nodes_end_whenever_they_are_stopped() {
     explore("whole nodes", lively, || {
         let disks: [MemoryDisk; 2] = Default::default();
         let first = start(at(9_000), None, &disks[0]);
-        assert!(first.generate(2));
+        generate(&first, 2);
         let second = start(at(9_001), Some(at(9_000)), &disks[1]);
-        assert!(second.generate(1));
+        generate(&second, 1);
         a_while();
         if second.tip().id == first.tip().id {
             seen("synced before the stop");
@@ -75,21 +85,25 @@ fn whole_nodes_end_whenever_they_are_stopped() {
 }
 
 /// Goal: a disk that fails ends a node with its error, whatever else is under way, and whoever waits hears of it once.
-/// Method: a sync that fails sooner or later; two who ask it to stop meanwhile.
+/// Method: a sync that fails sooner or later; nobody, or two at once, who ask it to stop meanwhile.
 #[test]
 fn a_failing_disk_and_a_stop_may_meet() {
     explore("failing disk", lively, || {
         let disk = MemoryDisk::default();
         let node = start(at(9_000), None, &disk);
         let handle = node.stop_handle();
-        disk.fail_sync(if below(2) == 0 { 1 } else { 2 });
-        assert!(node.generate(2));
-        let stoppers = [handle.clone(), handle].map(|handle| {
+        // Where nobody asks it, the failure alone must end it; a second sync may not be needed.
+        let (fails_at, is_asked) = [(1, false), (1, true), (2, true)][below(3)];
+        disk.fail_sync(fails_at);
+        generate(&node, 2);
+        let handles = if is_asked { vec![handle.clone(), handle] } else { Vec::new() };
+        let stoppers = handles.into_iter().map(|handle| {
             spawn(move || {
                 a_while();
                 handle.stop();
             })
         });
+        let stoppers: Vec<_> = stoppers.collect();
         let reader = node.reader().clone();
         match node.wait() {
             Ok(()) => assert_eq!(tip_on(&disk), reader.tip().id, "what it had at the end is on the disk"),
@@ -111,7 +125,7 @@ fn a_dropped_node_leaves_nothing() {
     explore("dropped node", lively, || {
         let disk = MemoryDisk::default();
         let node = start(at(9_000), Some(at(9_001)), &disk);
-        assert!(node.generate(1));
+        generate(&node, 1);
         a_while();
         drop(node);
         drop(TcpListener::bind(at(9_000)).expect("nobody has the port any more"));
@@ -147,5 +161,29 @@ fn the_budget_comes_back() {
             taker.join().expect("it ends");
         }
         assert!(is_closed || budget.take(100).is_some());
+    });
+}
+
+/// Goal: what is left of the budget goes to the next at once, not only when somebody gives back. Method: two who hold
+/// theirs until the other has his, behind one who had all.
+#[test]
+fn what_is_left_of_the_budget_goes_to_the_next() {
+    explore("rest of the budget", calm, || {
+        let budget = Budget::new(100);
+        let all = budget.take(100);
+        let ((here, there_too), (there, here_too)) = (bounded(1), bounded(1));
+        let takers = [(60, here, here_too), (40, there, there_too)].map(|(bytes, tell, told)| {
+            let budget = Arc::clone(&budget);
+            spawn(move || {
+                let portion = budget.take(bytes).expect("nobody closes it");
+                tell.send(()).expect("the other waits");
+                told.recv().expect("the other has his");
+                drop(portion);
+            })
+        });
+        drop(all);
+        for taker in takers {
+            taker.join().expect("it ends");
+        }
     });
 }

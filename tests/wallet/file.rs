@@ -216,7 +216,7 @@ fn a_linked_wallet_is_the_wallet_itself() {
     assert_eq!(fs::read_dir(other.path()).expect("there").count(), 1, "the link alone");
 }
 
-/// Goal: a wallet whose blocks are out of order, on which every look-up relies, is refused as damaged and not used.
+/// Goal: one state has one form: what is out of order, on which every look-up relies, is refused as damaged.
 /// Method: the bytes of two marks, swapped.
 #[test]
 fn marks_out_of_order_are_no_wallet() {

@@ -72,7 +72,7 @@ pub(super) struct Faults {
     syncs: u64,
     planned: Vec<(Calls, u64, Fault)>,
     chance: Option<(Rng, Chances)>,
-    dead: bool,
+    pub(super) dead: bool,
     /// How far files can still grow.
     pub(super) free_bytes: u64,
 }

@@ -125,6 +125,21 @@ impl MemoryDisk {
         self.0.lock().faults.heal();
     }
 
+    /// Whether the process has met its planned end: no call does anything any more.
+    pub fn has_died(&self) -> bool {
+        self.0.lock().faults.dead
+    }
+
+    /// Lets somebody look who is no process: whatever it calls meets no fault and counts for none.
+    pub fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        let swap = |faults| std::mem::replace(&mut self.0.lock().faults, faults);
+        let free_bytes = self.0.lock().faults.free_bytes;
+        let kept = swap(Faults::none(free_bytes));
+        let found = look();
+        drop(swap(kept));
+        found
+    }
+
     /// How many bytes files can still grow by before ENOSPC.
     pub fn set_free_bytes(&self, free_bytes: u64) {
         self.0.lock().faults.free_bytes = free_bytes;
@@ -257,8 +272,8 @@ impl Pieces for MemoryFile {
             // As a file system does: what still fits is written, and then it is full.
             (taken, error) = (room, Some(Fault::Full.error()));
         }
-        faults.free_bytes -= (at + taken).saturating_sub(file.now.len()) as u64;
         if taken > 0 {
+            faults.free_bytes -= (at + taken).saturating_sub(file.now.len()) as u64;
             file.write(&bytes[..taken], at);
         }
         error.map_or(Ok(taken), Err)
@@ -308,6 +323,8 @@ mod tests {
         disk.set_free_bytes(2);
         assert_eq!(file.write_at(b"abcd", 1).expect_err("full").kind(), io::ErrorKind::StorageFull);
         assert_eq!(disk.bytes("a"), Some(b"xab".to_vec()));
+        assert_eq!(file.write_at(b"z", 9).expect_err("still").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.bytes("a"), Some(b"xab".to_vec()), "nor is there room for a hole");
     }
 
     /// Goal: a sync that fails has lost what it was to write, although it is read and the next sync succeeds.
@@ -342,7 +359,9 @@ mod tests {
         assert_eq!(file.read_at(&mut buffer, 2).expect("in pieces"), 8);
         assert_eq!(&buffer[..8], b"23456789");
         disk.plan(Calls::All, 1, Fault::DeadInside);
-        assert!(file.write_at(b"abcd", 0).is_err() && file.sync().is_err() && disk.exists("a").is_err());
+        assert!(!disk.has_died() && file.write_at(b"abcd", 0).is_err() && disk.has_died());
+        assert!(file.sync().is_err() && disk.exists("a").is_err() && disk.aside(|| disk.exists("a")).is_ok());
+        assert!(disk.exists("a").is_err(), "whoever looks on does not bring it back");
         assert_eq!(disk.kill().bytes("a"), Some(b"ab23456789".to_vec()));
     }
 

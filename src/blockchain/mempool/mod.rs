@@ -43,7 +43,7 @@ use rate::Floor;
 pub use rate::{FEE_RATE_MIN, FLOOR_HALVES_MS, FLOOR_STEP, FeeRate};
 pub use reject::PoolReject;
 use reorg::Returning;
-pub use reorg::{READMIT_BYTES, RETURNING_BYTES_MAX};
+pub use reorg::{READMIT_BYTES, RETURNING_BYTES_MAX, Returned};
 
 /// Memory of what waits, as [`memory_bytes`] counts it. While one is inserted it may be above by that one.
 pub const POOL_BYTES_MAX: usize = 16 << 20;

@@ -30,6 +30,15 @@ pub const READMIT_BYTES: usize = 256 << 10;
 /// up: what hangs together begins with the oldest.
 pub const RETURNING_BYTES_MAX: usize = 6 << 20;
 
+/// What entered anew.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Returned {
+    /// All of it.
+    pub entered: Vec<Hash>,
+    /// Those that were in blocks which are undone.
+    pub unconfirmed: Vec<Hash>,
+}
+
 /// What waits to enter anew.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Returning {
@@ -202,24 +211,27 @@ impl Mempool {
     }
 
     /// Lets a slice of what returns enter anew, if it still may: so many bytes (a turn's are
-    /// [`READMIT_BYTES`]) and the transaction that passes them. Gives the ids of those that entered, and
-    /// whether more is left [`is_settled`](Self::is_settled) tells. To be called only while the chain rests: it
-    /// takes the ground for the tip's.
+    /// [`READMIT_BYTES`]) and the transaction that passes them. Whether more is left
+    /// [`is_settled`](Self::is_settled) tells. To be called only while the chain rests: it takes the ground for
+    /// the tip's.
     ///
     /// The limit of rows and the bound in bytes hold for these too; the floor does not, for they were
     /// let in before.
-    pub fn readmit(&mut self, params: &Params, ground: &Ground, turn_bytes: usize) -> Vec<Hash> {
-        let (mut looked_bytes, mut entered) = (0, Vec::new());
+    pub fn readmit(&mut self, params: &Params, ground: &Ground, turn_bytes: usize) -> Returned {
+        let (mut looked_bytes, mut returned) = (0, Returned::default());
         while looked_bytes < turn_bytes
             && let Some((tx, arrived)) = self.returning.next(params)
         {
             looked_bytes += tx.bytes().len();
             let id = tx.id();
             match self.enter(tx, arrived.unwrap_or(ground.now.wall), ground) {
-                Ok(()) => entered.push(id),
+                Ok(()) => {
+                    returned.entered.push(id);
+                    returned.unconfirmed.extend(arrived.is_none().then_some(id));
+                }
                 Err(reject) => log::trace!("transaction {id} does not return: {reject}"),
             }
         }
-        entered
+        returned
     }
 }

@@ -65,6 +65,9 @@ pub struct Generate {
     /// [miner.key in the data directory]
     #[argh(option)]
     mine_to: Option<String>,
+    /// no progress lines [no]
+    #[argh(switch)]
+    quiet: bool,
     /// print the result as JSON
     #[argh(switch)]
     json: bool,
@@ -135,7 +138,7 @@ impl Generate {
             }
             _ => None,
         };
-        let mut maker = Maker { params, chain, payout, payer, plan, stop };
+        let mut maker = Maker { params, chain, payout, payer, plan, stop, quiet: self.quiet };
         let made = maker.make(order)?;
         let elapsed_ms = clock.now().mono.0.max(1);
         maker.settle(&disk)?;
@@ -226,12 +229,14 @@ struct Maker {
     payer: Option<Payer>,
     plan: Plan,
     stop: Arc<AtomicBool>,
+    quiet: bool,
 }
 
 impl Maker {
     /// Makes so much, unless it is told to stop; says how much it made.
     fn make(&mut self, order: Order) -> Result<Order, Failure> {
-        let mut progress = Progress::new("generating", if order.txs > 0 { "transfers" } else { "blocks" });
+        let unit = if order.txs > 0 { "transfers" } else { "blocks" };
+        let mut progress = Progress::new("generating", unit).quiet(self.quiet);
         let mut parent = *self.chain.tip_position();
         let mut made = Order { blocks: 0, txs: 0 };
         // A block that takes work is appended at once: the next may take long.

@@ -1,4 +1,6 @@
-//! `spindle chain …`: a chain's files, with no node running or beside one.
+//! `spindle chain …`: a network of one's own, and a chain's files, with no node running or beside one.
+
+pub mod new;
 
 pub mod generate;
 
@@ -14,7 +16,7 @@ use argh::FromArgs;
 
 use crate::cli::failure::Failure;
 
-/// make, verify or look at a chain's files
+/// make a network, or make, verify or look at a chain's files
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "chain")]
 pub struct ChainCommand {
@@ -26,6 +28,7 @@ pub struct ChainCommand {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Command {
+    New(new::New),
     Generate(generate::Generate),
     Verify(verify::Verify),
     Show(show::Show),
@@ -35,6 +38,7 @@ impl ChainCommand {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::New(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Show(command) => command.run(),

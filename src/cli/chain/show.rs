@@ -11,6 +11,7 @@ use crate::blockchain::storage::BlockMeta;
 use crate::blockchain::transaction::{Output, Transaction};
 use crate::cli::failure::Failure;
 use crate::cli::network::{self, Looked};
+use crate::cli::values::{self, Which};
 use crate::cli::{output, when};
 use crate::primitives::codec;
 use crate::primitives::hash::Hash;
@@ -20,7 +21,7 @@ use crate::primitives::hash::Hash;
 #[argh(subcommand, name = "show")]
 pub struct Show {
     /// a height on the chain, or a block's hash on any branch
-    #[argh(positional, from_str_fn(which), arg_name = "height|hash")]
+    #[argh(positional, from_str_fn(values::block), arg_name = "height|hash")]
     block: Which,
     /// where the chain is; a node may be running there
     #[argh(option)]
@@ -31,26 +32,6 @@ pub struct Show {
     /// print the result as JSON
     #[argh(switch)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Which {
-    Height(u64),
-    Hash(Hash),
-}
-
-fn which(text: &str) -> Result<Which, String> {
-    if text.len() == 64
-        && let Ok(hash) = text.parse()
-    {
-        return Ok(Which::Hash(hash));
-    }
-    // No height has more digits; so many are a hash with one missing.
-    let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse() {
-        Ok(height) if digits => Ok(Which::Height(height)),
-        _ => Err("is neither a height (a whole number) nor a hash (64 hexadecimal digits)".into()),
-    }
 }
 
 /// A block for people and programs.

@@ -8,7 +8,7 @@
 //! The ledger is a set of ids, so amounts are added up here while they go by: `supply` is the sum of all
 //! unspent amounts, and it must be what the emission says for this height.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use argh::FromArgs;
@@ -32,6 +32,9 @@ pub struct Verify {
     /// local, regtest or a spec's file [what the directory says]
     #[argh(option)]
     network: Option<String>,
+    /// no progress lines [no]
+    #[argh(switch)]
+    quiet: bool,
     /// print the result as JSON
     #[argh(switch)]
     json: bool,
@@ -79,12 +82,11 @@ struct Damage<'a> {
 impl Verify {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
-        let network = self.network.as_deref();
-        let first = judge(&self.data_dir, network, &[]);
+        let first = self.judge(&[]);
         let verdict = match first {
             // The index may be what is wrong: it is only a cache, and the file decides.
             Err(Failure::World(error)) if may_be_the_index(&*error) => {
-                let verdict = judge(&self.data_dir, network, &[INDEX]);
+                let verdict = self.judge(&[INDEX]);
                 if verdict.is_ok() {
                     let index = self.data_dir.join(INDEX);
                     output::remark(&format!(
@@ -106,6 +108,42 @@ impl Verify {
                 Err(failure)
             }
         }
+    }
+
+    fn judge(&self, hidden: &'static [&'static str]) -> Result<Verdict, Failure> {
+        let network = self.network.as_deref();
+        let mut progress = Progress::new("reading", "bytes").quiet(self.quiet);
+        let looked = network::look(&self.data_dir, network, hidden, &mut |done, total| progress.at(done, total))?;
+        progress.end();
+        let Looked { params, store, recovery } = looked;
+        let mut progress = Progress::new("verifying", "blocks").quiet(self.quiet);
+        // The threads end with the pool, which ends with this command: nobody has to wait for them.
+        let pool = check_pool()?.map(|(pool, _)| Arc::new(pool));
+        let mut replay = Replay::new(&params, &store, pool)?;
+        replay.run(&mut |done, total| progress.at(done, total))?;
+        progress.end();
+        let tip = replay.tip();
+        let due = params.supply(tip.header.height);
+        if replay.supply() != due {
+            return Err(Failure::world(format!(
+                "the unspent amounts at height {} add up to {} units, and the emission says {due}",
+                tip.header.height,
+                replay.supply()
+            )));
+        }
+        Ok(Verdict {
+            network: params.spec().name.clone(),
+            height: tip.header.height,
+            tip: tip.id,
+            work: tip.work,
+            ledger_hash: replay.ledger().hash(),
+            supply: replay.supply(),
+            durable_height: replay.durable_height(recovery.durable_bytes)?,
+            coins: replay.ledger().len(),
+            blocks: recovery.records - 1,
+            refused: replay.refused(),
+            torn: recovery.cut.map(|Cut { offset, bytes, reason }| Torn { offset, bytes, reason: reason.to_string() }),
+        })
     }
 }
 
@@ -129,41 +167,6 @@ fn say_damage(failure: &Failure) -> Result<(), Failure> {
         }
     }
     output::say_json(&damage)
-}
-
-fn judge(directory: &Path, network: Option<&str>, hidden: &'static [&'static str]) -> Result<Verdict, Failure> {
-    let mut progress = Progress::new("reading", "bytes");
-    let looked = network::look(directory, network, hidden, &mut |done, total| progress.at(done, total))?;
-    progress.end();
-    let Looked { params, store, recovery } = looked;
-    let mut progress = Progress::new("verifying", "blocks");
-    // The threads end with the pool, which ends with this command: nobody has to wait for them.
-    let pool = check_pool()?.map(|(pool, _)| Arc::new(pool));
-    let mut replay = Replay::new(&params, &store, pool)?;
-    replay.run(&mut |done, total| progress.at(done, total))?;
-    progress.end();
-    let tip = replay.tip();
-    let due = params.supply(tip.header.height);
-    if replay.supply() != due {
-        return Err(Failure::world(format!(
-            "the unspent amounts at height {} add up to {} units, and the emission says {due}",
-            tip.header.height,
-            replay.supply()
-        )));
-    }
-    Ok(Verdict {
-        network: params.spec().name.clone(),
-        height: tip.header.height,
-        tip: tip.id,
-        work: tip.work,
-        ledger_hash: replay.ledger().hash(),
-        supply: replay.supply(),
-        durable_height: replay.durable_height(recovery.durable_bytes)?,
-        coins: replay.ledger().len(),
-        blocks: recovery.records - 1,
-        refused: replay.refused(),
-        torn: recovery.cut.map(|Cut { offset, bytes, reason }| Torn { offset, bytes, reason: reason.to_string() }),
-    })
 }
 
 impl Verdict {

@@ -220,7 +220,10 @@ impl Conduct {
         } else {
             let params = Arc::clone(turn.chain.params());
             let returned = turn.pool.readmit(&params, &turn.chain.ground(turn.now), READMIT_BYTES);
-            self.transactions.on_returned(&returned);
+            self.transactions.on_returned(&returned.entered);
+            if !returned.unconfirmed.is_empty() {
+                turn.tell(Report::Unconfirmed { ids: returned.unconfirmed });
+            }
         }
     }
 

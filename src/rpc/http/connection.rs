@@ -9,13 +9,14 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::rpc::http::desk::{BUSY, Desk, TOO_SLOW};
-use crate::rpc::http::parse::{Front, RequestBuffer};
+use crate::rpc::http::parse::{BUFFER_BYTES, Front, RequestBuffer};
 use crate::rpc::http::places::Place;
 use crate::rpc::http::server::Shared;
 
 /// What is thrown away of a request that was refused: less than 64 KiB together with what a buffer takes in
 /// before it knows the head.
 const LINGER_BYTES: usize = 40 << 10;
+const _: () = assert!(BUFFER_BYTES + LINGER_BYTES < 64 << 10, "no more than that is read of a body that is too large");
 
 /// How a connection goes on once what has come is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::primitives::thread::caught;
 use crate::rpc::http::connection::is_pause;
 use crate::rpc::http::gate::{Access, Ends};
 use crate::rpc::http::message::{Request, Response, Status};
-use crate::rpc::http::parse::Head;
+use crate::rpc::http::parse::{After, Head};
 use crate::rpc::http::places::Place;
 use crate::rpc::http::refusal::Refusal;
 use crate::rpc::http::server::Shared;
@@ -88,14 +88,9 @@ impl<'a> Desk<'a> {
         };
         self.shared.counters.handled(began.elapsed());
         log::debug!("rpc: {:?} {} for {}: {}", head.method, head.path, self.ends.peer, response.status.code());
-        let keep = head.keep_alive && !self.place.is_stopping();
-        let connection = match (keep, head.is_old) {
-            (true, false) => "",
-            (true, true) => "Connection: keep-alive\r\n",
-            (false, _) => "Connection: close\r\n",
-        };
-        self.push(&response, connection, head.wants_body)?;
-        Ok(Ok(keep))
+        let after = if self.place.is_stopping() { After::Close } else { head.after };
+        self.push(&response, after, head.wants_body)?;
+        Ok(Ok(after != After::Close))
     }
 
     /// The last answer.
@@ -126,9 +121,9 @@ impl<'a> Desk<'a> {
         Ok(access)
     }
 
-    fn push(&mut self, response: &Response, connection: &str, wants_body: bool) -> io::Result<()> {
+    fn push(&mut self, response: &Response, after: After, wants_body: bool) -> io::Result<()> {
         self.shared.counters.responded(response.status);
-        write_head(&mut self.out, response, connection);
+        write_head(&mut self.out, response, after);
         if wants_body {
             if response.body.len() > OUT_BYTES {
                 self.flush()?;
@@ -170,12 +165,12 @@ impl<'a> Desk<'a> {
 /// The bytes of a refusal, after which the connection ends.
 pub(super) fn last_answer(refusal: Refusal) -> Vec<u8> {
     let (mut bytes, response) = (Vec::new(), refusal.response());
-    write_head(&mut bytes, &response, "Connection: close\r\n");
+    write_head(&mut bytes, &response, After::Close);
     bytes.extend_from_slice(&response.body);
     bytes
 }
 
-fn write_head(out: &mut Vec<u8>, response: &Response, connection: &str) {
+fn write_head(out: &mut Vec<u8>, response: &Response, after: After) {
     let Response { status, content_type, headers, body } = response;
     let mut line = |args: std::fmt::Arguments<'_>| out.write_fmt(args).expect("memory takes it");
     line(format_args!("HTTP/1.1 {} {}\r\n", status.code(), status.reason()));
@@ -186,5 +181,10 @@ fn write_head(out: &mut Vec<u8>, response: &Response, connection: &str) {
     for (name, value) in headers {
         line(format_args!("{name}: {value}\r\n"));
     }
+    let connection = match after {
+        After::Keep => "",
+        After::KeepAndSay => "Connection: keep-alive\r\n",
+        After::Close => "Connection: close\r\n",
+    };
     line(format_args!("{ALWAYS}{connection}\r\n"));
 }

@@ -77,7 +77,8 @@ impl Gate {
         if head.authorization.is_some() && !is_holder {
             return Err(Refusal::new(Status::Unauthorised, "this is not the cookie of the running node"));
         }
-        if !is_holder && !(self.is_local && ends.peer.is_loopback()) {
+        let is_near = self.is_local && ends.peer.is_loopback();
+        if !is_holder && !is_near {
             return Err(Refusal::new(Status::Unauthorised, "from another machine everything needs the node's cookie"));
         }
         let by_page = head.origin.is_some() || head.fetch_site.is_some();
@@ -99,13 +100,11 @@ impl Gate {
             None => name.parse().map(IpAddr::V4).ok(),
         };
         let is_loopback = local.ip().is_loopback();
-        match ip {
-            Some(ip) => ip == local.ip() || is_loopback && ["127.0.0.1", "[::1]"].contains(&name),
-            None => {
-                let is = |ours: &str| name.eq_ignore_ascii_case(ours);
-                is_loopback && is("localhost") || self.names.iter().any(|ours| is(ours))
-            }
+        if let Some(ip) = ip {
+            return ip == local.ip() || is_loopback && ["127.0.0.1", "[::1]"].contains(&name);
         }
+        let is = |ours: &str| name.eq_ignore_ascii_case(ours);
+        is_loopback && is("localhost") || self.names.iter().any(|ours| is(ours))
     }
 }
 

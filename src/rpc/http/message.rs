@@ -123,8 +123,8 @@ impl Status {
     }
 }
 
-/// Names and passwords that are asked for. Both ways to show the cookie; a browser asks its user for the second.
-const CHALLENGE: &str = "Bearer realm=\"spindle\", Basic realm=\"spindle\", charset=\"UTF-8\"";
+/// The ways to show the cookie, a field each, as browsers read them; for the second they ask their user.
+const CHALLENGES: [&str; 2] = ["Bearer realm=\"spindle\"", "Basic realm=\"spindle\", charset=\"UTF-8\""];
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +170,8 @@ impl Response {
 
     /// The cookie is missing or wrong: for a request that is not [`Request::may_change`].
     pub fn unauthorised(text: impl Into<String>) -> Self {
-        Self::text(Status::Unauthorised, text).with("WWW-Authenticate", CHALLENGE)
+        let refusal = Self::text(Status::Unauthorised, text);
+        CHALLENGES.into_iter().fold(refusal, |refusal, challenge| refusal.with("WWW-Authenticate", challenge))
     }
 
     /// The same with one field more.

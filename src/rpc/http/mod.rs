@@ -9,7 +9,8 @@
 //!
 //! A request's way: [`server`] accepts and [`places`] finds room, [`connection`] reads with a deadline, [`parse`]
 //! cuts bytes into requests, [`gate`] says who may ask, and [`desk`] hands it to the handler and writes the
-//! answer. What is refused, and why, stands in [`refusal`]; [`counters`] count all of it.
+//! answer; [`leaving`] has those who found no room. What is refused, and why, stands in [`refusal`]; [`counters`] count
+//! all of it.
 //!
 //! | refused with | what |
 //! | --- | --- |
@@ -37,6 +38,8 @@ pub mod counters;
 pub mod server;
 
 pub(crate) mod places;
+
+pub(crate) mod leaving;
 
 pub(crate) mod connection;
 

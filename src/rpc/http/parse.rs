@@ -24,7 +24,18 @@ pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// A buffer never holds more: one request of the largest size, or several smaller ones.
 pub const BUFFER_BYTES_MAX: usize = LINE_BYTES_MAX + FIELDS_BYTES_MAX + BODY_BYTES_MAX;
 /// A buffer begins with this and comes back to it; no more is read before a head is whole.
-const BUFFER_BYTES: usize = 16 << 10;
+pub(super) const BUFFER_BYTES: usize = 16 << 10;
+
+/// What a client wants to become of the connection once it has its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It is kept, as HTTP/1.1 has it.
+    Keep,
+    /// It is kept, which the answer has to say: the client speaks HTTP/1.0.
+    KeepAndSay,
+    /// It ends.
+    Close,
+}
 
 /// What a request says before its body. Borrowed from the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +60,8 @@ pub struct Head<'a> {
     pub content_type: Option<&'a str>,
     /// Whether the client waits for a word before it sends the body.
     pub expects_continue: bool,
-    /// Whether it speaks HTTP/1.0, where a connection that is kept has to be said.
-    pub is_old: bool,
-    /// Whether the connection may go on after this.
-    pub keep_alive: bool,
+    /// What becomes of the connection.
+    pub after: After,
     /// Bytes of the body.
     pub body_bytes: usize,
 }
@@ -162,8 +171,13 @@ impl RequestBuffer {
     /// What the head at the front takes, once it is whole.
     fn find_head(&mut self) -> Result<Option<usize>, Refusal> {
         // Some clients end a body with an empty line that is not part of it (RFC 9112, 2.2).
-        while self.scan.at == 0 && self.bytes[self.from..self.to].starts_with(b"\r\n") {
-            self.from += 2;
+        while self.scan.at == 0 {
+            match &self.bytes[self.from..self.to] {
+                [b'\r', b'\n', ..] => self.from += 2,
+                // Perhaps the first half of one.
+                [b'\r'] => return Ok(None),
+                _ => break,
+            }
         }
         self.scan.run(&self.bytes[self.from..self.to])
     }
@@ -250,6 +264,11 @@ fn parse_head(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         Some(_) => return Err(Refusal::new(Status::ExpectationFailed, "only 100-continue can be expected")),
         None => false,
     };
+    let after = match (fields.says_close, is_old) {
+        (false, false) => After::Keep,
+        (false, true) if fields.says_keep_alive => After::KeepAndSay,
+        _ => After::Close,
+    };
     Ok(Head {
         method,
         wants_body,
@@ -261,8 +280,7 @@ fn parse_head(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         authorization: fields.authorization,
         content_type: fields.content_type,
         expects_continue,
-        is_old,
-        keep_alive: !fields.says_close && (!is_old || fields.says_keep_alive),
+        after,
         body_bytes: body_bytes.unwrap_or(0),
     })
 }

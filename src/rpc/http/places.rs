@@ -78,28 +78,28 @@ impl Places {
         Arc::new(Self { connections_max, strangers_max, moment, table, is_stopping, counters })
     }
 
-    /// A place for a newcomer, somebody else's if need be; `None` if there is none.
-    pub(super) fn admit(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Place> {
+    /// A place for a newcomer, somebody else's if need be; his connection comes back if there is none.
+    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Result<Place, TcpStream> {
         let now = Instant::now();
         let mut table = self.table.lock();
         // Under the lock, so that a stop finds everybody.
         if self.is_stopping() {
-            return None;
+            return Err(stream);
         }
         let strangers = |table: &Table| table.open.values().filter(|open| open.is_stranger).count();
         if table.open.len() >= self.connections_max || strangers(&table) >= self.strangers_max {
             self.close_idle(&mut table, now);
         }
         if table.open.len() >= self.connections_max {
-            return None;
+            return Err(stream);
         }
+        let (stream, number) = (Arc::new(stream), table.next);
         let on_trial = strangers(&table) >= self.strangers_max;
-        let number = table.next;
         table.next += 1;
         let state = if on_trial { State::Busy } else { State::Idle(now) };
-        table.open.insert(number, Open { stream: Arc::clone(stream), state, is_stranger: !on_trial });
+        table.open.insert(number, Open { stream: Arc::clone(&stream), state, is_stranger: !on_trial });
         self.counters.now_open(table.open.len());
-        Some(Place { places: Arc::clone(self), number, stream: Arc::clone(stream), on_trial })
+        Ok(Place { places: Arc::clone(self), number, stream, on_trial })
     }
 
     /// Ends the connection that has been idle longest; strangers' first, and a holder's only if all places are
@@ -172,6 +172,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // The client hears of it before the place counts as free.
+        let _ = self.stream.shutdown(Shutdown::Both);
         let mut table = self.places.table.lock();
         table.open.remove(&self.number);
         self.places.counters.now_open(table.open.len());

@@ -1,17 +1,17 @@
 //! The threads of the server: `rpc-listen` accepts and finds places, `rpc-1` to `rpc-8` serve a connection each.
 //!
 //! They are started once. A connection goes from one to the other through a channel that never fills: each one
-//! in it has a place. What goes wrong with a connection never ends the listener; out of descriptors, it waits a
+//! in it has a place. Who finds none is told at the door and waited for by nobody. What goes wrong with a connection never ends the listener; out of descriptors, it waits a
 //! little longer each time and goes on.
 
 use std::convert::Infallible;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::network::listen::wake;
 use crate::primitives::chatter::Chatter;
@@ -22,6 +22,7 @@ use crate::rpc::http::connection;
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::desk::{BUSY, OUT_BYTES, last_answer};
 use crate::rpc::http::gate::Gate;
+use crate::rpc::http::leaving::Leaving;
 use crate::rpc::http::message::{Handler, Status};
 use crate::rpc::http::parse::BUFFER_BYTES_MAX;
 use crate::rpc::http::places::{Place, Places};
@@ -85,6 +86,7 @@ pub(super) struct Shared {
     pub(super) handler: Handler,
     pub(super) counters: Arc<Counters>,
     places: Arc<Places>,
+    leaving: Leaving,
 }
 
 /// A running server, in the hands of whoever started it; dropping it stops it.
@@ -108,7 +110,8 @@ impl Server {
         let moment = Duration::from_millis(limits.moment_ms);
         let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_KEPT, moment, Arc::clone(&counters));
         let gate = Gate::new(cookie, names, address.ip());
-        let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places) });
+        let leaving = Leaving::new(Duration::from_millis(limits.linger_ms));
+        let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places), leaving });
         let (running, stopped) = bounded(0);
         let spare = Some(listener.try_clone()?);
         let mut server = Self { address, places, running: Some(running), spare, threads: Vec::new() };
@@ -150,12 +153,22 @@ impl Drop for Server {
 
 /// Serves one connection after the other.
 fn serve(shared: &Shared, queue: &Receiver<Place>) -> &'static str {
-    for place in queue {
-        if let Err(error) = connection::run(shared, place) {
-            log::debug!("rpc: a connection ended: {error}");
+    loop {
+        let visitor = match shared.leaving.reap() {
+            Some(until) => queue.recv_deadline(until),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match visitor {
+            Ok(place) => {
+                if let Err(error) = connection::run(shared, place) {
+                    log::debug!("rpc: a connection ended: {error}");
+                }
+            }
+            // Somebody who was turned away has had his time.
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return "the server is stopping",
         }
     }
-    "the server is stopping"
 }
 
 /// Accepts until the server stops.
@@ -176,12 +189,13 @@ fn listen(
         match accepted {
             Ok((stream, address)) => {
                 back_off_ms = BACK_OFF_MS.0;
-                let stream = Arc::new(stream);
-                if let Some(place) = shared.places.admit(&stream) {
-                    visitors.send(place).expect("`serve` outlives the listener");
-                    continue;
+                match shared.places.admit(stream) {
+                    Ok(place) => {
+                        visitors.send(place).expect("`serve` outlives the listener");
+                        continue;
+                    }
+                    Err(stream) => turn_away(shared, stream, &busy),
                 }
-                turn_away(&stream, &busy);
                 shared.counters.busy();
                 shared.counters.responded(Status::ServiceUnavailable);
                 if let Some(more) = chatter.admit((), clock.now().mono) {
@@ -191,23 +205,26 @@ fn listen(
             // The visitor has gone before we opened.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
+                shared.leaving.clear();
                 if back_off_ms == BACK_OFF_MS.0 {
                     log::warn!("rpc: cannot accept connections: {error}; trying on");
                 }
-                // Not a sleep: a stop ends it.
-                let _ = stopped.recv_timeout(Duration::from_millis(back_off_ms));
+                // Not a sleep: a stop ends it. To accept once more would take the descriptor that wakes us.
+                let wait = stopped.recv_timeout(Duration::from_millis(back_off_ms));
+                if wait == Err(RecvTimeoutError::Disconnected) {
+                    return "the server is stopping";
+                }
                 back_off_ms = (2 * back_off_ms).min(BACK_OFF_MS.1);
             }
         }
     }
 }
 
-/// Says that there is no place, without waiting for anything. What has been asked is read first where it has
-/// come: a socket that is closed with bytes unread takes its last answer back.
-fn turn_away(mut stream: &TcpStream, busy: &[u8]) {
-    if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.read(&mut [0; 4 << 10]);
-        let _ = stream.write(busy);
+/// Says that there is no place, without waiting for anything.
+fn turn_away(shared: &Shared, stream: TcpStream, busy: &[u8]) {
+    // What a new socket does not take at once is not said.
+    let told = stream.set_nonblocking(true).and_then(|()| (&stream).write(busy));
+    if told.and_then(|_| stream.shutdown(Shutdown::Write)).is_ok() {
+        shared.leaving.keep(stream);
     }
-    let _ = stream.shutdown(Shutdown::Write);
 }

@@ -205,6 +205,15 @@ impl Process {
         }
     }
 
+    /// Everybody is told that we stop; what they have not read by then, they may still read.
+    pub(super) fn end_all(&mut self, net: &mut Net) {
+        let peers: Vec<PeerId> = self.ends.keys().copied().collect();
+        for peer in peers {
+            self.end(net, peer, Reason::Stopping);
+            self.close(net, peer);
+        }
+    }
+
     /// The process is gone: each connection breaks, or vanishes where the power failed.
     pub(crate) fn die(self, net: &mut Net, power: bool) -> Option<Box<dyn Vice>> {
         for end in self.ends.values() {

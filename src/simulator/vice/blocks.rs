@@ -13,7 +13,7 @@ use crate::simulator::miner::Miner;
 use crate::simulator::vice::{Act, Deed, Reaction, Scene, Vice};
 
 /// A block as it is announced.
-fn news_of(block: &Block) -> Frame {
+pub(super) fn news_of(block: &Block) -> Frame {
     let key = ShortIdKey::of(&block.header);
     let short_ids = block.transfers.iter().map(|transfer| key.short_id(&transfer.id())).collect();
     let news = NewBlock { header: block.header, coinbase: block.coinbase, short_ids: List::first_of(short_ids) };

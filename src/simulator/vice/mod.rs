@@ -6,6 +6,8 @@
 
 mod blocks;
 
+mod forger;
+
 mod headers;
 
 mod manners;
@@ -28,6 +30,7 @@ use crate::simulator::chance::Chance;
 use crate::simulator::end::Frame;
 use crate::simulator::miner::Miner;
 use crate::simulator::vice::blocks::{Equivocator, Mutator, Selfish, Withholder};
+use crate::simulator::vice::forger::{Forger, Stranger};
 use crate::simulator::vice::headers::Spammer;
 use crate::simulator::vice::manners::{Dripper, Fuzzer, NeverReader, Poisoner};
 use crate::simulator::vice::time::{Early, Least};
@@ -61,11 +64,15 @@ pub enum Kind {
     Dripper,
     /// Says anything at any time.
     Fuzzer,
+    /// A miner who breaks one rule at a time.
+    Forger,
+    /// Announces payments with coins that nobody has ever seen.
+    Stranger,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Equivocator,
         Self::Selfish,
         Self::Withholder,
@@ -79,6 +86,8 @@ impl Kind {
         Self::NeverReader,
         Self::Dripper,
         Self::Fuzzer,
+        Self::Forger,
+        Self::Stranger,
     ];
 
     /// What it does, if that is not just an honest node with something wrong.
@@ -97,6 +106,8 @@ impl Kind {
             Self::NeverReader => Box::new(NeverReader),
             Self::Dripper => Box::new(Dripper),
             Self::Fuzzer => Box::new(Fuzzer),
+            Self::Forger => Box::new(Forger::default()),
+            Self::Stranger => Box::new(Stranger::default()),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::blockchain::disk::Disk;
 use crate::blockchain::memory_disk::MemoryDisk;
 use crate::blockchain::storage::CHECKPOINT;
 use crate::node::Node;
+use crate::node::event::PeerId;
 use crate::primitives::hash::Hash;
 use crate::simulator::clock::Clock;
 use crate::simulator::end::End;
@@ -44,6 +45,7 @@ impl World {
     /// See the top of the file.
     pub(super) fn calm_down(&mut self, watch: Watch) -> Result<(), Violation> {
         self.end_trouble();
+        self.pause(watch)?;
         self.pass(SETTLE_S, watch)?;
         // Blocks are still found: a branch that was too far ahead of the clocks is heard of with its next one.
         self.await_all("all have the same work", AGREE_S, watch, |world| world.works().len() == 1)?;
@@ -81,6 +83,23 @@ impl World {
                 self.net.plan(1_000_000, Happening::Restart(host, life));
             }
         }
+    }
+
+    /// Nobody finds a block for a while, as in a night in which all machines are off.
+    fn pause(&mut self, watch: Watch) -> Result<(), Violation> {
+        if self.story.pause_minutes == 0 {
+            return Ok(());
+        }
+        self.machines.iter_mut().for_each(|machine| machine.set_rate(0));
+        self.pass(self.story.pause_minutes * 60, watch)?;
+        let rate = self.rate(false);
+        for host in 0..self.machines.len() {
+            let Self { machines, net, .. } = self;
+            if !machines[host].is_vicious {
+                machines[host].mine_again(net, rate);
+            }
+        }
+        Ok(())
     }
 
     fn pass(&mut self, seconds: u64, watch: Watch) -> Result<(), Violation> {
@@ -193,9 +212,6 @@ impl World {
         if node.peers().is_empty() && self.story.nodes > 1 {
             return Err(format!("it has none of {} peers", self.story.nodes - 1));
         }
-        if let Some(end) = process.ends().find(|end| end.ending.is_none() && !self.is_alive(end)) {
-            return Err(format!("it still holds {}, whose other end is gone", end.peer));
-        }
         let has = |other: Host| node.peers().iter().any(|(_, peer)| peer.address.ip() == Net::address(other).ip());
         let mut proven = node.addresses().proven().filter_map(|address| self.net.host_at(address));
         let left = proven.find(|&other| other != host && !self.machines[other].is_vicious && !has(other));
@@ -203,6 +219,12 @@ impl World {
             Some(other) => Err(format!("it has no peer of its own choice, although node {other} has answered it once")),
             None => Ok(()),
         }
+    }
+
+    /// Connections that a node holds and nobody else does.
+    fn dead_ends(&self) -> BTreeSet<(Host, PeerId)> {
+        let ends = self.running().flat_map(|(host, process)| process.ends().map(move |end| (host, end)));
+        ends.filter(|(_, end)| !self.is_alive(end)).map(|(host, end)| (host, end.peer)).collect()
     }
 
     /// Whether somebody is at the other end of a connection.
@@ -247,8 +269,12 @@ impl World {
     /// A minute in which nothing happens.
     fn idle(&mut self, watch: Watch) -> Result<(), Violation> {
         let (before, links) = (self.net.bytes_sent, self.net.open_links().len() as u64);
-        let happened = self.net.trace.happenings();
+        let (happened, dead) = (self.net.trace.happenings(), self.dead_ends());
         self.pass(60, watch)?;
+        // What was being closed a minute ago is.
+        if let Some((host, peer)) = self.dead_ends().intersection(&dead).next() {
+            return Err(self.violation(Some(*host), format!("it still holds {peer}, whose other end is gone")));
+        }
         let happenings = self.net.trace.happenings() - happened;
         let limit = self.story.nodes as u64 * IDLE_NODE_HAPPENINGS;
         if happenings > limit {

@@ -1,6 +1,7 @@
 //! What goes wrong, now and then, as far as the story allows it.
 
-use crate::blockchain::storage::StoreError;
+use crate::blockchain::memory_disk::{Calls, Fault};
+use crate::blockchain::storage::{ROOM_AGAIN_BYTES, StoreError};
 use crate::simulator::clock::Clock;
 use crate::simulator::judge::Violation;
 use crate::simulator::machine::Crash;
@@ -13,6 +14,10 @@ const DOWN_S_MAX: u64 = 600;
 const APART_S_MAX: u64 = 900;
 /// The longest that nothing passes a connection.
 const STALL_S_MAX: u64 = 90;
+/// The longest that a disk stays full.
+const FULL_S_MAX: u64 = 600;
+/// Of a thousand starts, those in which the power fails again while the node opens its files.
+const AGAIN_PERMILLE: u32 = 200;
 /// How wrong a clock is set at most.
 const WRONG_S_MAX: u64 = 300;
 
@@ -24,6 +29,8 @@ enum Trouble {
     Stall,
     Crash,
     Torn,
+    Disk,
+    Full,
     Clock,
 }
 
@@ -36,9 +43,9 @@ impl World {
     }
 
     /// Something goes wrong.
-    pub(super) fn trouble(&mut self) {
+    pub(super) fn trouble(&mut self) -> Result<(), StoreError> {
         if self.is_calm {
-            return;
+            return Ok(());
         }
         self.plan_trouble();
         let faults = self.story.faults;
@@ -48,15 +55,20 @@ impl World {
             (faults.stalls, Trouble::Stall),
             (faults.crashes, Trouble::Crash),
             (faults.torn, Trouble::Torn),
+            (faults.disks, Trouble::Disk),
+            (faults.disks, Trouble::Full),
             (faults.clocks, Trouble::Clock),
         ];
         let allowed: Vec<Trouble> = all.iter().filter(|(is_on, _)| *is_on).map(|(_, trouble)| *trouble).collect();
-        let Some(&trouble) = self.chance.pick(&allowed) else { return };
+        let Some(&trouble) = self.chance.pick(&allowed) else { return Ok(()) };
         if self.net.trace.has_lines() {
             self.net.trace.line(self.net.now, &format!("trouble: {trouble:?}"));
         }
-        self.tally.figures.troubles += u64::from(!matches!(trouble, Trouble::Crash | Trouble::Torn));
+        self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
+        let ends_a_process = matches!(trouble, Trouble::Crash | Trouble::Torn | Trouble::Disk);
+        self.tally.figures.troubles += u64::from(!ends_a_process);
         let host = self.chance.below(self.story.nodes);
+        self.acting = Some(host);
         match trouble {
             Trouble::Partition => self.part(),
             Trouble::Reset => {
@@ -70,13 +82,13 @@ impl World {
                     self.net.stall(link, us);
                 }
             }
-            Trouble::Crash => {
-                let how = if self.chance.permille(500) { Crash::Killed } else { Crash::PowerFailed };
-                self.crash(host, how);
-            }
-            Trouble::Torn => self.fail_soon(host),
+            Trouble::Crash => self.end_process(host)?,
+            Trouble::Torn => self.lose_power_soon(host),
+            Trouble::Disk => self.fail_soon(host),
+            Trouble::Full => self.fill_disk(host),
             Trouble::Clock => self.set_clock_wrong(host),
         }
+        Ok(())
     }
 
     /// The network falls into two parts, or one host out of it.
@@ -94,15 +106,35 @@ impl World {
         self.net.partition = Some(Partition { parts, until });
     }
 
-    /// One of the next calls to the disk is the last that this machine makes.
+    /// One of the next calls to the disk is the last that this machine makes: the power fails before it or in its
+    /// middle.
+    fn lose_power_soon(&mut self, host: Host) {
+        let calls = *self.chance.pick(&[Calls::Writes, Calls::Syncs, Calls::All]).expect("three");
+        let nth = self.chance.between(1, if calls == Calls::All { 60 } else { 12 });
+        let fault = if self.chance.permille(500) { Fault::Dead } else { Fault::DeadInside };
+        self.machines[host].fail_soon(calls, nth, fault);
+    }
+
+    /// One of the next calls to the disk fails.
     fn fail_soon(&mut self, host: Host) {
-        let n = self.chance.between(1, 12);
-        if self.chance.permille(500) {
-            self.machines[host].fail_write(n);
-        } else {
-            self.machines[host].fail_sync(n);
-        }
-        self.machines[host].is_failing = true;
+        let calls = *self.chance.pick(&[Calls::Writes, Calls::Syncs, Calls::All]).expect("three");
+        let nth = self.chance.between(1, if calls == Calls::All { 60 } else { 12 });
+        let fault = if self.chance.permille(700) { Fault::Io } else { Fault::Full };
+        self.machines[host].fail_soon(calls, nth, fault);
+    }
+
+    /// A disk has less space than a node wants to leave, or next to none.
+    fn fill_disk(&mut self, host: Host) {
+        let free_bytes = if self.chance.permille(500) { ROOM_AGAIN_BYTES } else { 4_096 };
+        let free_bytes = self.chance.between(0, free_bytes);
+        self.machines[host].set_free_bytes(Some(free_bytes));
+        let us = self.chance.between(1_000_000, FULL_S_MAX * 1_000_000);
+        self.net.plan(us, Happening::Freed(host));
+    }
+
+    /// Somebody has made room.
+    pub(super) fn free_disk(&mut self, host: Host) {
+        self.machines[host].set_free_bytes(None);
     }
 
     fn set_clock_wrong(&mut self, host: Host) {
@@ -112,15 +144,28 @@ impl World {
         self.machines[host].set_clock(Clock { ahead_ms, drift_ppm });
     }
 
-    /// A machine stops without a word, and comes back after a while.
-    fn crash(&mut self, host: Host, how: Crash) {
+    /// A process is told to stop, or killed, or its machine's power fails; it comes back after a while.
+    fn end_process(&mut self, host: Host) -> Result<(), StoreError> {
         let machine = &mut self.machines[host];
         if machine.process().is_none() {
-            return;
+            return Ok(());
         }
         self.tally.figures.crashes += 1;
-        machine.crash(&mut self.net, how);
+        let (how, stopped) = match self.chance.below(5) {
+            0 => {
+                let is_kept = !machine.is_ill();
+                let stopped = machine.stop(&mut self.net).inspect(|()| self.judge.on_stop(host, is_kept));
+                ("Stopped".to_owned(), stopped)
+            }
+            drawn => {
+                let how = if drawn < 3 { Crash::Killed } else { Crash::PowerFailed };
+                machine.crash(&mut self.net, how);
+                (format!("{how:?}"), Ok(()))
+            }
+        };
+        self.tally.figures.reached.add(format!("end {how}"), 1);
         self.plan_restart(host);
+        stopped
     }
 
     fn plan_restart(&mut self, host: Host) {
@@ -135,20 +180,42 @@ impl World {
         if machine.life != life || machine.process().is_some() {
             return Ok(());
         }
+        let is_fragile = self.story.faults.torn && !self.is_calm && !machine.is_vicious;
+        if is_fragile && self.chance.permille(AGAIN_PERMILLE) {
+            let nth = self.chance.between(1, 60);
+            machine.fail_soon(Calls::All, nth, Fault::Dead);
+        }
         machine.start(&mut self.net)
     }
 
-    /// A call to a disk has failed: that was when the power went, if it was planned; else it is a bug.
-    pub(super) fn disk_failed(&mut self, host: Option<Host>, error: &StoreError) -> Result<(), Violation> {
-        let failing = host.filter(|host| self.machines[*host].is_failing);
-        let Some(host) = failing else {
-            return Err(self.violation(host, format!("a disk without faults failed: {error}")));
-        };
-        self.machines[host].is_failing = false;
+    /// A step has come to its end, or to an error.
+    ///
+    /// The power may have gone in the middle, and then an error means nothing; a disk that was made to fail ends its
+    /// process with an error of the disk. Any other is a bug.
+    pub(super) fn settle(&mut self, stepped: Result<(), StoreError>) -> Result<(), Violation> {
+        let host = self.acting;
+        if let Some(host) = host.filter(|host| self.machines[*host].has_lost_power()) {
+            self.tally.figures.torn += 1;
+            self.tally.figures.reached.add("end in a call", 1);
+            self.fall(host, Crash::PowerFailed);
+            return Ok(());
+        }
+        let Err(error) = stepped else { return Ok(()) };
+        let is_of_disk = matches!(error, StoreError::Io { .. } | StoreError::Poisoned { .. });
+        match host.filter(|host| is_of_disk && self.machines[*host].is_ill()) {
+            Some(host) => {
+                self.tally.figures.disk_failures += 1;
+                self.tally.figures.reached.add("end by the disk", 1);
+                self.fall(host, Crash::Killed);
+                Ok(())
+            }
+            None => Err(self.violation(host, format!("a disk without faults failed: {error}"))),
+        }
+    }
+
+    fn fall(&mut self, host: Host, how: Crash) {
         self.tally.figures.crashes += 1;
-        self.tally.figures.torn += 1;
-        self.machines[host].crash(&mut self.net, Crash::PowerFailed);
+        self.machines[host].crash(&mut self.net, how);
         self.plan_restart(host);
-        Ok(())
     }
 }

@@ -103,8 +103,9 @@ pub(crate) fn after(pause: Duration) -> Receiver<Instant> {
 }
 
 /// As crossbeam's.
-pub(crate) fn never() -> Receiver<Instant> {
-    Receiver(Source::Time { left: AtomicUsize::new(0), pause: Duration::ZERO, make: Instant::now })
+pub(crate) fn never<T>() -> Receiver<T> {
+    let make = || unreachable!("nothing is left");
+    Receiver(Source::Time { left: AtomicUsize::new(0), pause: Duration::ZERO, make })
 }
 
 impl<T> Sender<T> {

@@ -200,7 +200,7 @@ impl Stage {
             }
             Effect::Tell(report) => self.tell(who, &report),
             // Stories say when a block is found.
-            Effect::Mine { .. } | Effect::Generate { .. } => {}
+            Effect::Mine { .. } | Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
         }
     }
 
