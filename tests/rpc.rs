@@ -629,7 +629,6 @@ fn a_thousand_blocks_are_read_without_the_owner() {
     let node = Node::new(50);
     let (held, is_held) = bounded(1);
     let (release, released) = bounded::<()>(0);
-    let before = node.daemon.handle().board().turns().counts();
     std::thread::scope(|scope| {
         let handle = node.daemon.handle().clone();
         scope.spawn(move || {
@@ -640,6 +639,7 @@ fn a_thousand_blocks_are_read_without_the_owner() {
             })
         });
         is_held.recv_timeout(PATIENCE).expect("the owner looks");
+        let before = node.daemon.handle().board().turns().counts();
         std::thread::scope(|scope| {
             for thread in 0..8_u64 {
                 let node = &node;
@@ -652,7 +652,6 @@ fn a_thousand_blocks_are_read_without_the_owner() {
                 });
             }
         });
-        // Only what had begun when the owner was held can have ended meanwhile.
         assert_eq!(node.daemon.handle().board().turns().counts(), before);
         drop(release);
     });

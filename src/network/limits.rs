@@ -1,4 +1,4 @@
-//! Every cap of the network with its worst case in bytes, and their sum.
+//! Every cap of the network with its worst case in bytes, that of the RPC's clients, and their sum.
 //!
 //! The sum is asserted at compile time and printed at start: whatever peers do, the process stays
 //! within it, plus 40 bytes an unspent output and 13 bytes a block. (While a checkpoint is written, parts
@@ -9,9 +9,10 @@ use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
 use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
+use crate::node::frame::READ_AHEAD_BYTES;
 use crate::node::message::{BLOCKS_MAX, Kind, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
-use crate::node::sync::OUTSTANDING_BYTES_MAX;
+use crate::node::sync::{OUTSTANDING_BYTES_MAX, OWING_PEERS_MAX};
 use crate::node::transactions::VERIFYING_BYTES_MAX;
 use crate::node::transactions::exchange::{KNOWN_MAX, QUEUE_OWN, QUEUE_SHARED, WAITING_MAX};
 use crate::primitives::frame::HEADER_BYTES;
@@ -70,8 +71,15 @@ const _: () = assert!(
 /// Writers that read from the file at a time, each up to a whole block: 4 × 1 MiB. None waits for its peer
 /// meanwhile.
 pub const READING_MAX: usize = 4;
-/// A read buffer, which holds at most the largest frame: 40 × 1 MiB = 40 MiB.
+/// A read buffer of a peer that was asked for bodies, which holds at most the largest frame: 16 × 1 MiB. The others'
+/// hold [`READ_AHEAD_BYTES`], 24 × 256 KiB: a body that nobody asked for is refused by its first 13 bytes, and no other
+/// frame is as long.
 pub const READ_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
+const _: () = assert!(
+    Kind::Headers.bytes_max() + HEADER_BYTES <= READ_AHEAD_BYTES
+        && Kind::Txs.bytes_max() + HEADER_BYTES <= READ_AHEAD_BYTES,
+    "only bodies are longer than what is read ahead"
+);
 /// What large frames may hold between being whole and being handled by the owner, for all peers
 /// together: 8 MiB, two blocks of the largest size.
 pub const BULK_BYTES: usize = 8 << 20;
@@ -94,6 +102,8 @@ const VERIFYING_BYTES: usize = 3 * (VERIFYING_BYTES_MAX + TXS_BYTES + TRANSACTIO
 const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
 /// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
 const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
+/// What clients of the RPC can make the node hold; `rpc/service.rs` counts it.
+pub const RPC_BYTES: usize = 17 << 20;
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
 const STACKS_BYTES: usize = 2 * (48 << 10);
 /// Everything small: the binary, channels, found blocks on their way, tables of peers and addresses.
@@ -108,13 +118,14 @@ pub const fn sum_bytes(peers: usize) -> usize {
     let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES;
     let of_pool = MEMPOOL_BYTES_MAX + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;
-    peers * PEER_BYTES + of_chain + of_pool + of_relay + of_network + REST_BYTES
+    let owing = if peers < OWING_PEERS_MAX { peers } else { OWING_PEERS_MAX };
+    let of_readers = owing * READ_BYTES + (peers - owing) * READ_AHEAD_BYTES;
+    peers * PEER_BYTES + of_readers + of_chain + of_pool + of_relay + of_network + RPC_BYTES + REST_BYTES
 }
 
 /// One peer's part of it.
 const PEER_BYTES: usize = OUTBOX_BYTES
     + WRITING_BYTES
-    + READ_BYTES
     + (CREDITS + 1) * BULK_FACTOR * BULK_FROM_BYTES
     + REQUESTS_MAX * REQUEST_BYTES
     + SKETCH_BYTES

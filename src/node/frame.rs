@@ -11,7 +11,7 @@ use crate::primitives::frame::{FrameHeader, HEADER_BYTES};
 /// What the buffer shrinks back to between bursts.
 const IDLE_BYTES: usize = 4 << 10;
 /// The most that is held, unless the frame at hand is larger: then that frame and nothing else.
-const READ_AHEAD_BYTES: usize = 256 << 10;
+pub const READ_AHEAD_BYTES: usize = 256 << 10;
 
 /// The front of the buffer.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,18 +7,21 @@
 //! **Nothing is told that a power cut could take back**: the chain that is shown here ends at the last durable block
 //! ([`chain`](super::chain)).
 //!
-//! Answers are bounded. Up to [`ANSWER_BYTES`] each connection may have one in memory. What could be larger, or takes
-//! a whole block to make, is made by one at a time, who holds [`Service::making`]; the others wait a moment and are
-//! then told that the node is busy.
+//! Answers are bounded. Up to [`ANSWER_BYTES`] each connection may have one in memory. What could be that large, or
+//! takes a whole block to make, is made by one at a time, who holds [`Service::making`]; the others wait a moment and
+//! are then told that the node is busy. Of answers that are larger still there is one ([`Service::hold_large`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, select};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::blockchain::params::BLOCK_BYTES_MAX;
+use crate::network::limits::RPC_BYTES;
 use crate::node::orders::{Answer, Order};
 use crate::rpc::binary;
 use crate::rpc::call::{Call, Method};
@@ -26,18 +29,31 @@ use crate::rpc::chain::Chain;
 use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
+use crate::rpc::http::server::{self, CONNECTIONS_MAX};
 use crate::rpc::http::{Method as Verb, Request, Response, Status};
 use crate::rpc::methods::mining::Packed;
+use crate::rpc::methods::transactions::TXS_BYTES;
 use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::metrics;
 use crate::runtime::handle::{Handle, HandleError};
 
 /// An answer that nobody has to wait for.
 pub(super) const ANSWER_BYTES: usize = 1 << 20;
+/// One that is larger goes out within this, or its connection ends: 5 s for each mebibyte that is begun, and one more.
+const LARGE_LIMIT: Duration = Duration::from_secs(16);
+/// What is at hand while a large answer is made: the largest block as bytes and taken apart, another in the buffer.
+const MAKING_BYTES: usize = 4 * BLOCK_BYTES_MAX;
+const _: () = assert!(
+    server::SUM_BYTES + CONNECTIONS_MAX * ANSWER_BYTES + (TXS_BYTES - ANSWER_BYTES) + MAKING_BYTES <= RPC_BYTES,
+    "whatever clients ask, it is what limits.rs counts"
+);
 /// For whoever makes a large answer before: each takes some ten milliseconds.
 const MAKING_LIMIT: Duration = Duration::from_secs(2);
 /// Orders whose end may be far that are waited for at a time: each keeps a connection.
 const WAITS_MAX: usize = 3;
+
+/// A turn at making a large answer, with a buffer for blocks.
+pub(super) type Making<'a> = MutexGuard<'a, Vec<u8>>;
 
 /// See the top of the file.
 pub struct Service {
@@ -49,6 +65,8 @@ pub struct Service {
     pub(super) node_secret: [u8; 32],
     /// For what needs a whole block in memory; blocks are read into it.
     making: Mutex<Vec<u8>>,
+    /// Whose answer is larger than others', and when it is gone at the latest.
+    large: Mutex<Option<(ThreadId, Instant)>>,
     waits: AtomicUsize,
     /// A height that was durable a while ago: where the search for the last one begins.
     pub(super) durable_from: AtomicU64,
@@ -77,6 +95,7 @@ impl Service {
             stopping,
             node_secret,
             making: Mutex::default(),
+            large: Mutex::default(),
             waits: AtomicUsize::new(0),
             durable_from: AtomicU64::new(0),
             packed: Mutex::default(),
@@ -111,9 +130,23 @@ impl Service {
     }
 
     /// For whoever makes a large answer: one at a time. Gives a buffer for blocks.
-    pub(super) fn making(&self) -> Result<MutexGuard<'_, Vec<u8>>, Fault> {
+    pub(super) fn making(&self) -> Result<Making<'_>, Fault> {
         let turn = self.making.try_lock_for(MAKING_LIMIT);
         turn.ok_or_else(|| Fault::new(Code::Busy, "the node is busy with other large answers; ask again in a moment"))
+    }
+
+    /// For an answer of more than [`ANSWER_BYTES`]: there is one at a time, which goes when its thread answers again,
+    /// when there is no other connection than this one, or when its time is over.
+    pub(super) fn hold_large(&self) -> Result<(), Fault> {
+        let (mut large, ours, now) = (self.large.lock(), std::thread::current().id(), Instant::now());
+        let is_other = |(holder, until): &(ThreadId, Instant)| *holder != ours && now < *until;
+        if large.as_ref().is_some_and(is_other) && self.counters.connections() > 1 {
+            let message =
+                "another client is being sent an answer as large as this one; ask for less, or again in a while";
+            return Err(Fault::new(Code::Busy, message));
+        }
+        *large = Some((ours, now + LARGE_LIMIT));
+        Ok(())
     }
 
     /// Gives an order and waits for what becomes of it; not longer than until the server stops.

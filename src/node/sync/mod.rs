@@ -34,8 +34,11 @@ use crate::primitives::time::Mono;
 
 /// Requested bodies on their way or waiting for an earlier one, in the whole node, as they lie in memory.
 pub const OUTSTANDING_BYTES_MAX: usize = 6 << 20;
-/// Peers that are asked for bodies at a time: each may have a large frame half received.
+/// Peers that are asked for bodies at a time.
 pub const BODY_PEERS_MAX: usize = 4;
+/// Peers that may owe us bodies at a time, those included that were too slow and are no longer waited for: each may
+/// have a large frame half received, until it is cut for its silence or at the frame's deadline.
+pub const OWING_PEERS_MAX: usize = 16;
 /// Questions for bodies that one peer may leave unanswered: while it sends one run, the next is already
 /// on its way. With one for headers this stays within the four that the protocol allows.
 const UNANSWERED_MAX: usize = 2;
@@ -423,8 +426,11 @@ impl Sync {
         let owing = self.runs.iter().filter_map(Run::owed_by).filter(|owing| Some(*owing) != except);
         let owing: BTreeSet<PeerId> = owing.collect();
         let unanswered = |id: &PeerId| self.sources.get(id).map_or(0, |source| source.unanswered.len());
+        let has_room = self.sources.values().filter(|source| !source.unanswered.is_empty()).count() < OWING_PEERS_MAX;
         let candidates = turn.peers.iter().filter(|(id, _)| {
             let has_place = owing.contains(id) || owing.len() < BODY_PEERS_MAX;
+            // Whoever owes us something has its place already.
+            let has_place = has_place && (has_room || unanswered(id) > 0);
             let lacks = self.sources.get(id).is_some_and(|source| source.lacks == Some(goal.id));
             let is_free = unanswered(id) < UNANSWERED_MAX && !lacks && !self.is_slow(turn.now.mono, *id);
             has_place && is_free && Some(*id) != except

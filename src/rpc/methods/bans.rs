@@ -9,7 +9,7 @@ use crate::primitives::time::Wall;
 use crate::rpc::call::{Done, Fine, Nothing};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::methods::peers::ORDER_LIMIT;
-use crate::rpc::service::Service;
+use crate::rpc::service::{Making, Service};
 
 /// Bans of one question.
 const BANS_MAX: usize = 100;
@@ -17,10 +17,13 @@ const BANS_MAX: usize = 100;
 const REASON_MAX: usize = 100;
 
 #[derive(Serialize)]
-struct Bans {
+struct Bans<'a> {
     bans: Vec<Ban>,
     status: Fine,
     untrusted: bool,
+    /// Held until it is written down.
+    #[serde(skip)]
+    _turn: Making<'a>,
 }
 
 #[derive(Serialize)]
@@ -33,6 +36,7 @@ struct Ban {
 }
 
 pub(in crate::rpc) fn get_bans(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
+    let turn = service.making()?;
     let bans = service.node().look(|view| {
         let now = view.now.wall.0;
         let shown = view.node.peers().bans().map(|(ip, ban)| Ban {
@@ -44,7 +48,7 @@ pub(in crate::rpc) fn get_bans(service: &Service, _: Nothing) -> Result<impl Ser
         });
         shown.collect()
     })?;
-    Ok(Bans { bans, status: Fine::Ok, untrusted: false })
+    Ok(Bans { bans, status: Fine::Ok, untrusted: false, _turn: turn })
 }
 
 /// Parameters of `set_bans`.

@@ -9,7 +9,7 @@ use crate::primitives::hash::Hash;
 use crate::rpc::call::{Fine, Nothing};
 use crate::rpc::chain::{Chain, Front};
 use crate::rpc::fault::{Code, Fault};
-use crate::rpc::service::Service;
+use crate::rpc::service::{Making, Service};
 use crate::rpc::show::{BlockHeader, BlockJson, block_blob, transfer_ids};
 
 /// Headers of one answer: 1,000 × about 800 bytes.
@@ -114,10 +114,13 @@ pub(in crate::rpc) struct Range {
 }
 
 #[derive(Serialize)]
-struct HeadersRange {
+struct HeadersRange<'a> {
     headers: Vec<BlockHeader>,
     status: Fine,
     untrusted: bool,
+    /// Held until it is written down.
+    #[serde(skip)]
+    _turn: Making<'a>,
 }
 
 pub(in crate::rpc) fn get_block_headers_range(service: &Service, range: Range) -> Result<impl Serialize, Fault> {
@@ -142,7 +145,9 @@ pub(in crate::rpc) fn get_block_headers_range(service: &Service, range: Range) -
     chain.each_front(start_height, count, &mut buffer, &mut |meta, front| {
         headers.push(BlockHeader::new(meta, front, tip, is_active(meta)));
     })?;
-    Ok(HeadersRange { headers, status: Fine::Ok, untrusted: false })
+    buffer.clear();
+    buffer.shrink_to(0);
+    Ok(HeadersRange { headers, status: Fine::Ok, untrusted: false, _turn: buffer })
 }
 
 /// Parameters of `get_block`. monero-python means height 0 when it sends neither.
@@ -155,7 +160,7 @@ pub(in crate::rpc) struct WhichBlock {
 }
 
 #[derive(Serialize)]
-struct ShownBlock {
+struct ShownBlock<'a> {
     blob: String,
     block_header: BlockHeader,
     json: String,
@@ -163,6 +168,9 @@ struct ShownBlock {
     status: Fine,
     tx_hashes: Vec<Hash>,
     untrusted: bool,
+    /// Held until it is written down, if it is large.
+    #[serde(skip)]
+    _turn: Option<Making<'a>>,
 }
 
 pub(in crate::rpc) fn get_block(service: &Service, which: WhichBlock) -> Result<impl Serialize, Fault> {
@@ -174,8 +182,7 @@ pub(in crate::rpc) fn get_block(service: &Service, which: WhichBlock) -> Result<
             chain.need(&id)?
         }
     };
-    // Held until all of it is written down.
-    let _turn = (meta.size_bytes > SMALL_BYTES).then(|| service.making()).transpose()?;
+    let turn = (meta.size_bytes > SMALL_BYTES).then(|| service.making()).transpose()?;
     let bytes = chain.reader().block(meta.record)?;
     let front = Front::of(&bytes);
     let tx_hashes = ids_in(&bytes);
@@ -191,6 +198,7 @@ pub(in crate::rpc) fn get_block(service: &Service, which: WhichBlock) -> Result<
         status: Fine::Ok,
         tx_hashes,
         untrusted: false,
+        _turn: turn,
     })
 }
 

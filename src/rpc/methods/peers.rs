@@ -13,7 +13,7 @@ use crate::node::peers::{Peer, Scope, scope};
 use crate::primitives::time::Now;
 use crate::rpc::call::{Done, Fine, Nothing};
 use crate::rpc::fault::{Code, Fault};
-use crate::rpc::service::Service;
+use crate::rpc::service::{Making, Service};
 use crate::rpc::show::{Hex, halves};
 use crate::runtime::handle::View;
 
@@ -189,11 +189,14 @@ pub(in crate::rpc) fn sync_info(service: &Service, _: Nothing) -> Result<impl Se
 }
 
 #[derive(Serialize)]
-struct PeerList {
+struct PeerList<'a> {
     gray_list: Vec<ListedPeer>,
     status: Fine,
     untrusted: bool,
     white_list: Vec<ListedPeer>,
+    /// Held until it is written down.
+    #[serde(skip)]
+    _turn: Making<'a>,
 }
 
 #[derive(Serialize)]
@@ -210,6 +213,7 @@ fn known(service: &Service) -> Result<(Now, Vec<Known>), Fault> {
 }
 
 pub(in crate::rpc) fn get_peer_list(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
+    let turn = service.making()?;
     let (_, known) = known(service)?;
     let listed = |known: Known| {
         let ip = known.address.ip().to_canonical();
@@ -228,13 +232,17 @@ pub(in crate::rpc) fn get_peer_list(service: &Service, _: Nothing) -> Result<imp
         status: Fine::Ok,
         untrusted: false,
         white_list: white.into_iter().map(listed).collect(),
+        _turn: turn,
     })
 }
 
 #[derive(Serialize)]
-struct Addresses {
+struct Addresses<'a> {
     addresses: Vec<Address>,
     status: Fine,
+    /// Held until it is written down.
+    #[serde(skip)]
+    _turn: Making<'a>,
 }
 
 #[derive(Serialize)]
@@ -246,6 +254,7 @@ struct Address {
 }
 
 pub(in crate::rpc) fn get_addresses(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
+    let turn = service.making()?;
     let (now, known) = known(service)?;
     let shown = known.into_iter().map(|known| Address {
         address: known.address.to_string(),
@@ -253,7 +262,7 @@ pub(in crate::rpc) fn get_addresses(service: &Service, _: Nothing) -> Result<imp
         talked_at: known.talked_at.map(|at| at.0 / 1_000),
         next_try_in_ms: known.next_try.since(now.mono),
     });
-    Ok(Addresses { addresses: shown.collect(), status: Fine::Ok })
+    Ok(Addresses { addresses: shown.collect(), status: Fine::Ok, _turn: turn })
 }
 
 /// Parameters of `connect`.

@@ -26,6 +26,7 @@ use crate::rpc::show::TxJson;
 const TXS_MAX: usize = 100;
 /// One answer of `get_transactions`: as many as that of one block fit, as JSON and without their bytes.
 pub(in crate::rpc) const TXS_BYTES: usize = 5 << 19;
+const TOO_LONG: usize = TXS_BYTES + 1;
 /// Bytes of what waits that are copied for one answer.
 const POOL_COPY_BYTES: usize = 1 << 20;
 /// The same for a page of the pool; as JSON it is up to eight times as large.
@@ -100,12 +101,12 @@ pub(in crate::rpc) fn get_transactions(call: Call<'_>) -> Result<(), Fault> {
     let _turn = service.making()?;
     let begun = out.len();
     out.extend_from_slice(b"{\"txs\":[");
-    let mut rows = Rows { out, begun, is_first: true, which: &which };
-    let waiting = rows.push_waiting(service)?;
+    let mut rows = Rows { service, out, begun, is_first: true, which: &which };
+    let waiting = rows.push_waiting()?;
     let left: Vec<Hash> = which.txs_hashes.iter().filter(|id| !waiting.contains(id)).copied().collect();
     let mut finding = Finding::new(service, &left)?;
     while let Some((meta, block)) = finding.next()? {
-        rows.push_confirmed(service, &meta, &block, finding.found())?;
+        rows.push_confirmed(&meta, &block, finding.found())?;
     }
     let (missed, unread) = finding.rest();
     out.extend_from_slice(b"],\"missed_tx\":");
@@ -127,6 +128,7 @@ pub(in crate::rpc) fn get_transactions(call: Call<'_>) -> Result<(), Fault> {
 
 /// The list of an answer as it grows.
 struct Rows<'a> {
+    service: &'a Service,
     out: &'a mut Vec<u8>,
     begun: usize,
     is_first: bool,
@@ -135,9 +137,9 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     /// Those that wait; gives their ids.
-    fn push_waiting(&mut self, service: &Service) -> Result<Vec<Hash>, Fault> {
+    fn push_waiting(&mut self) -> Result<Vec<Hash>, Fault> {
         let ids = self.which.txs_hashes.clone();
-        let copied = service.node().look(move |view| copy_waiting(view.node.pool(), &ids, POOL_COPY_BYTES))?;
+        let copied = self.service.node().look(move |view| copy_waiting(view.node.pool(), &ids, POOL_COPY_BYTES))?;
         let (copied, is_all) = copied;
         if !is_all {
             return Err(too_long());
@@ -164,15 +166,9 @@ impl Rows<'_> {
     }
 
     /// Those of a block at these places, 0 being the coinbase.
-    fn push_confirmed(
-        &mut self,
-        service: &Service,
-        meta: &BlockMeta,
-        block: &Block,
-        found: &[(Hash, usize)],
-    ) -> Result<(), Fault> {
-        let maturity = service.node().params().spec().maturity;
-        let tip_height = service.chain().tip()?.header.height;
+    fn push_confirmed(&mut self, meta: &BlockMeta, block: &Block, found: &[(Hash, usize)]) -> Result<(), Fault> {
+        let maturity = self.service.node().params().spec().maturity;
+        let tip_height = self.service.chain().tip()?.header.height;
         for (id, place) in found {
             let transfer = place.checked_sub(1).map(|place| &block.transfers[place]);
             let bytes = transfer.map_or_else(|| codec::encode(&block.coinbase), codec::encode);
@@ -211,8 +207,13 @@ impl Rows<'_> {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(b',');
         }
+        let before = self.out.len() - self.begun;
         push(self.out, row);
-        if self.out.len() - self.begun > TXS_BYTES { Err(too_long()) } else { Ok(()) }
+        match self.out.len() - self.begun {
+            TOO_LONG.. => Err(too_long()),
+            bytes if bytes > ANSWER_BYTES && before <= ANSWER_BYTES => self.service.hold_large(),
+            _ => Ok(()),
+        }
     }
 }
 
