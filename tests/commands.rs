@@ -1,7 +1,10 @@
 //! What people and other programs do with a node from outside: a network of their own, a file of options, a
-//! service, a terminal.
+//! service, a terminal; and questions and orders (`commands/asking.rs`).
 
 mod common;
+
+#[path = "commands/asking.rs"]
+mod asking;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -143,15 +143,17 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// A span of time as people say it: its two greatest units.
+/// A span of time as people say it: its two greatest units, the smaller one if there is any of it.
 pub fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
+    let (large, small) = match (days, hours, minutes) {
+        (0, 0, 0) => ((seconds, "s"), (0, "")),
+        (0, 0, _) => ((minutes, "min"), (seconds % 60, "s")),
+        (0, _, _) => ((hours, "h"), (minutes % 60, "min")),
+        _ => ((days, "d"), (hours % 24, "h")),
+    };
+    let (count, unit) = large;
+    if small.0 == 0 { format!("{count} {unit}") } else { format!("{count} {unit} {} {}", small.0, small.1) }
 }
 
 #[cfg(test)]
@@ -176,7 +178,7 @@ mod tests {
             assert!(state.line().ends_with(line), "{}", state.line());
         }
         assert_eq!((span(59), span(3_599), span(7_500)), ("59 s".into(), "59 min 59 s".into(), "2 h 5 min".into()));
-        assert_eq!(span(180_000), "2 d 2 h");
+        assert_eq!((span(180_000), span(7_200), span(0)), ("2 d 2 h".into(), "2 h".into(), "0 s".into()));
     }
 
     /// Goal: a drawn line never reaches a terminal's last place, whatever its width; the bar shows the part that is

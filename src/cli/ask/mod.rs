@@ -49,6 +49,8 @@ use crate::primitives::hash::Hash;
 use crate::rpc::client::{Client, ClientError};
 use crate::rpc::cookie::{COOKIE_FILE, Cookie};
 
+/// For an answer: a node looks into itself in milliseconds, or says within five seconds that it cannot.
+const PATIENCE_MS: u64 = 10_000;
 /// The names of these commands.
 pub const COMMANDS: [&str; 15] = [
     "status",
@@ -168,7 +170,7 @@ impl Place {
         // Whoever can read the cookie shows it: one connection is kept free for him.
         let cookie = Cookie::read(&self.data_dir).ok();
         let has_cookie = cookie.is_some();
-        Node { client: Client::new(self.address, cookie), place: self, has_cookie }
+        Node { client: Client::new(self.address, cookie).with_patience(PATIENCE_MS), place: self, has_cookie }
     }
 
     /// What is said when nobody is there.

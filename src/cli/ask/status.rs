@@ -179,7 +179,7 @@ impl Shown {
             format!("network         {network}, genesis {genesis:.16}"),
             format!("height          {height}"),
             format!("tip             {tip}"),
-            format!("tip's time      {} UTC", when::utc(self.tip_time)),
+            format!("tip's time      {} UTC, {} ago", when::utc(self.tip_time), span(self.tip_age_s())),
             format!("work            {work}"),
             format!("difficulty      {difficulty} for the next block"),
             format!("coins           {coins} unspent"),
@@ -208,6 +208,10 @@ impl Shown {
             lines.push(console::paint(has_colours, Colour::Yellow, &format!("warning         {warning}")));
         }
         lines.join("\n")
+    }
+
+    fn tip_age_s(&self) -> u64 {
+        (self.started / 1_000 + self.uptime_s).saturating_sub(self.tip_time / 1_000)
     }
 
     fn state(&self, has_colours: bool, per_s: u64) -> String {
