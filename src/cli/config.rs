@@ -25,7 +25,7 @@ use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 
 use crate::cli::daemon::DaemonCommand;
 use crate::cli::failure::Failure;
-use crate::cli::{NAME, ask, fold};
+use crate::cli::{NAME, ask, fold, wallet};
 
 /// The command whose options these are.
 const COMMAND: &str = "daemon";
@@ -42,7 +42,8 @@ pub fn expand(mut words: Vec<String>) -> Result<Vec<String>, Failure> {
     let asks_for_help = words.iter().any(|word| word == "--help" || word == "help");
     let command = words.first().map_or("", String::as_str);
     let is_daemon = command == COMMAND;
-    if asks_for_help || !(is_daemon || ask::COMMANDS.contains(&command)) {
+    let is_wallet = command == "wallet" && words.get(1).is_some_and(|name| wallet::ASKING.contains(&name.as_str()));
+    if asks_for_help || !(is_daemon || is_wallet || ask::COMMANDS.contains(&command)) {
         return Ok(words);
     }
     let given = given(&words[1..]);

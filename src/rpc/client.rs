@@ -20,7 +20,7 @@ use crate::rpc::cookie::Cookie;
 const JSON_RPC: &str = "/json_rpc";
 /// For an answer, and between two pieces of one.
 const ANSWER_MS: u64 = 20_000;
-/// The largest answer.
+/// The largest answer, unless its asker knows better.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What stands before it.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -124,6 +124,7 @@ pub struct Client {
     address: SocketAddr,
     cookie: Option<Cookie>,
     answer_ms: u64,
+    answer_bytes_max: usize,
     /// Kept from the last question.
     stream: Option<TcpStream>,
     questions: u64,
@@ -132,7 +133,7 @@ pub struct Client {
 impl Client {
     /// For the node that listens here; with its cookie, things can be changed.
     pub fn new(address: SocketAddr, cookie: Option<Cookie>) -> Self {
-        Self { address, cookie, answer_ms: ANSWER_MS, stream: None, questions: 0 }
+        Self { address, cookie, answer_ms: ANSWER_MS, answer_bytes_max: ANSWER_BYTES_MAX, stream: None, questions: 0 }
     }
 
     /// Waits so long for an answer instead of 20 s: some questions take their time.
@@ -140,6 +141,13 @@ impl Client {
     pub fn with_patience(mut self, answer_ms: u64) -> Self {
         // Zero would mean "for ever".
         self.answer_ms = answer_ms.max(1);
+        self
+    }
+
+    /// Takes in answers of so many bytes instead of 64 MiB.
+    #[must_use]
+    pub fn with_answers_of(mut self, bytes_max: usize) -> Self {
+        self.answer_bytes_max = bytes_max;
         self
     }
 
@@ -236,8 +244,8 @@ impl Client {
             }
             self.read_some(stream, &mut bytes)?;
         };
-        if head.body_bytes > ANSWER_BYTES_MAX {
-            let (bytes, limit_bytes) = (head.body_bytes, ANSWER_BYTES_MAX);
+        if head.body_bytes > self.answer_bytes_max {
+            let (bytes, limit_bytes) = (head.body_bytes, self.answer_bytes_max);
             return Err(ClientError::TooLong { address: self.address, bytes, limit_bytes });
         }
         bytes.drain(..head.head_bytes);
@@ -342,7 +350,7 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 /// What a node says for a person, as far as it can be printed.
-fn words(bytes: &[u8]) -> String {
+pub(super) fn words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim().chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
 }

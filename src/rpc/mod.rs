@@ -5,7 +5,7 @@
 //! `call` turns the client's words into a value with a type and back. `chain` shows blocks as far as they are durable,
 //! `finding` looks transactions up, `show` puts them into monerod's words, `binary` hands out bytes as they rest, `metrics` speaks to Prometheus.
 //! [`cookie`] is the secret that gives the right to change something; [`running`] starts and stops all of it;
-//! [`client`] is the other end, for commands.
+//! [`client`] is the other end, for commands, and [`link`] the same for wallets.
 //!
 //! `rpc.md` is the page for those who ask.
 
@@ -36,3 +36,5 @@ mod binary;
 mod metrics;
 
 pub mod client;
+
+pub mod link;

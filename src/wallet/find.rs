@@ -52,7 +52,7 @@ pub(super) fn after(link: &mut dyn Link, mark: Mark) -> Result<Result<Vec<Checke
     match headers.first() {
         Some(first) if first.prev != mark.id => return Ok(Err(Moved)),
         // An answer for genesis, from which nothing follows.
-        None if mark.height > 0 && link.height() == 0 => return Ok(Err(Moved)),
+        None if mark.height > 0 && link.height()? == 0 => return Ok(Err(Moved)),
         _ => {}
     }
     let mut tip = mark;

@@ -39,8 +39,8 @@ pub type Run<'a> = Box<dyn Iterator<Item = Result<Vec<u8>, LinkError>> + 'a>;
 
 /// A node that can be asked.
 pub trait Link {
-    /// The height that the node had when it was first spoken to.
-    fn height(&self) -> u64;
+    /// The height at which its chain ends now.
+    fn height(&mut self) -> Result<u64, LinkError>;
 
     /// Headers of its chain, some thousand at most: those after the first of these (newest first, at most
     /// [`KNOWN_MAX`]) that is on it, or after genesis if none is. None are left when it ends there.

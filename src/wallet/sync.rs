@@ -101,7 +101,7 @@ pub struct Outcome {
 impl Sync<'_> {
     /// Brings a wallet up to date, or leaves it as it was.
     pub fn run(self, state: &mut State, link: &mut dyn Link) -> Result<Outcome, SyncError> {
-        let (node, wallet) = (link.height(), state.tip().height);
+        let (node, wallet) = (link.height()?, state.tip().height);
         if node.saturating_add(BEHIND_MAX) < wallet {
             return Err(SyncError::Behind { node, wallet });
         }
@@ -170,7 +170,10 @@ impl Walk<'_, '_> {
         let common = match headers.first() {
             Some(first) => marks.iter().find(|mark| mark.id == first.prev),
             // It has nothing beyond one of ours, and its height tells which.
-            None => marks.iter().find(|mark| mark.height == self.link.height()),
+            None => {
+                let height = self.link.height()?;
+                marks.iter().find(|mark| mark.height == height)
+            }
         };
         let common = common.ok_or(SyncError::NothingInCommon { start })?;
         // Not every mark fits the question: the answer may pass over more of them.
@@ -185,7 +188,7 @@ impl Walk<'_, '_> {
     fn scan(&mut self, headers: &[CheckedHeader]) -> Result<bool, SyncError> {
         let Sync { params, keys, pool, .. } = self.sync;
         let Some(last) = headers.last() else { return Ok(true) };
-        let top = self.link.height().max(mark_of(last).height);
+        let top = self.link.height()?.max(mark_of(last).height);
         let Some(mut run) = self.link.blocks(last.id(), headers.len())? else { return Ok(false) };
         let mut expected = headers.iter();
         while expected.len() > 0 {

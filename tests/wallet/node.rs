@@ -49,8 +49,6 @@ pub(crate) struct FakeNode {
     pub(crate) params: Params,
     /// From height 1.
     pub(crate) chain: Vec<Block>,
-    /// What it says at first.
-    pub(crate) greeted: u64,
     pub(crate) pool: BTreeMap<Hash, Transaction>,
     /// Ids that it does not let into its pool, with the reason.
     pub(crate) refuses: BTreeMap<Hash, String>,
@@ -67,7 +65,6 @@ impl FakeNode {
         Self {
             params: params.clone(),
             chain: Vec::new(),
-            greeted: 0,
             pool: BTreeMap::new(),
             refuses: BTreeMap::new(),
             submitted: Vec::new(),
@@ -86,13 +83,11 @@ impl FakeNode {
         }
         let block = block_of(&self.params, parent, payout, transfers);
         self.chain.push(Block { id: block.header.id(), header: block.header, bytes: block.to_bytes() });
-        self.greeted = self.chain.len() as u64;
     }
 
     /// Takes so many blocks back.
     pub(crate) fn undo(&mut self, blocks: usize) {
         self.chain.truncate(self.chain.len() - blocks);
-        self.greeted = self.chain.len() as u64;
     }
 
     pub(crate) fn tip(&self) -> Hash {
@@ -112,8 +107,8 @@ impl FakeNode {
 }
 
 impl Link for FakeNode {
-    fn height(&self) -> u64 {
-        self.greeted
+    fn height(&mut self) -> Result<u64, LinkError> {
+        Ok(self.chain.len() as u64)
     }
 
     fn headers(&mut self, known: &[Hash]) -> Result<Vec<Header>, LinkError> {

@@ -5,6 +5,8 @@
 //! whoever can read the data directory can steer the node. A height is that of the last block everywhere here, as
 //! `chain verify` has it, while the RPC counts blocks, as monerod does.
 //!
+//! Wallets ask the same way, so they find the node by the same options ([`wallet`](super::wallet)).
+//!
 //! With `--json` each prints one object, or one a line with `--watch`.
 
 pub mod status;
@@ -115,11 +117,11 @@ macro_rules! command {
         }
     };
 }
-use command;
+pub(in crate::cli) use command;
 
 /// Where a node is, or should be.
 #[derive(Debug)]
-struct Place {
+pub(in crate::cli) struct Place {
     params: Params,
     /// Of its RPC.
     address: SocketAddr,
@@ -130,7 +132,7 @@ struct Place {
 
 impl Place {
     /// From options as the node's own command line has them.
-    fn find(
+    pub(in crate::cli) fn find(
         (port, rpc_port, rpc_bind): (Option<u16>, Option<u16>, Option<IpAddr>),
         network: &str,
         data_dir: Option<&PathBuf>,
@@ -166,7 +168,7 @@ impl Place {
     }
 
     /// The node, to be asked.
-    fn node(self) -> Node {
+    pub(in crate::cli) fn node(self) -> Node {
         // Whoever can read the cookie shows it: one connection is kept free for him.
         let cookie = Cookie::read(&self.data_dir).ok();
         let has_cookie = cookie.is_some();
@@ -192,7 +194,7 @@ impl Place {
 
 /// A node that can be asked.
 #[derive(Debug)]
-struct Node {
+pub(in crate::cli) struct Node {
     place: Place,
     client: Client,
     has_cookie: bool,
@@ -210,6 +212,19 @@ impl Node {
         let answer = self.client.post(path, "application/json", &body).map_err(|error| self.failure(error))?;
         serde_json::from_slice(&answer)
             .map_err(|error| Failure::world(format!("the node's answer to `{path}` is not understood: {error}")))
+    }
+
+    /// What asks it, for whoever talks in bytes: once it has said that it is of the network that is meant.
+    pub(in crate::cli) fn into_client(mut self) -> Result<Client, Failure> {
+        let Network { genesis_hash: theirs } = self.call("get_info", &Nothing {})?;
+        let Place { params, address, .. } = &self.place;
+        if theirs != params.genesis_id() {
+            return Err(Failure::world(format!(
+                "the node on {address} is of another network (genesis {theirs:.12}); `--network` and `--port` say which is \
+                 meant"
+            )));
+        }
+        Ok(self.client)
     }
 
     /// That the cookie is here, before anything is asked that takes it.
@@ -257,6 +272,12 @@ impl Node {
 fn sentence(body: &str) -> Option<String> {
     let value: Value = serde_json::from_str(body).ok()?;
     Some(value.get("status")?.as_str()?.to_owned())
+}
+
+/// Of `get_info`.
+#[derive(Deserialize)]
+struct Network {
+    genesis_hash: Hash,
 }
 
 /// No parameters.

@@ -2,39 +2,30 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
 use serde::Serialize;
 
+use crate::cli::ask::{self, command};
 use crate::cli::failure::Failure;
 use crate::cli::output;
-use crate::cli::values;
-use crate::cli::wallet::node::catch_up_with_daemon;
+use crate::cli::wallet::node::{self, catch_up};
 use crate::cli::wallet::opened::{Place, Wallet};
 use crate::wallet::amount;
 use crate::wallet::state;
 
-/// show what there is to spend, now and later
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "balance")]
-pub struct Balance {
-    /// say what was known last, without asking a daemon
-    #[argh(switch)]
-    offline: bool,
-    /// the wallet's file [one for each network, under the home directory]
-    #[argh(option)]
-    wallet: Option<PathBuf>,
-    /// local, regtest or a spec's file [local]
-    #[argh(option, default = "String::from(\"local\")")]
-    network: String,
-    /// port of the running daemon [the network's: local 9000, regtest 9100]
-    #[argh(option, from_str_fn(values::port))]
-    port: Option<u16>,
-    /// a file whose first line is the password [ask on the terminal]
-    #[argh(option)]
-    password_file: Option<PathBuf>,
-    /// print the result as JSON
-    #[argh(switch)]
-    json: bool,
+command! {
+    /// show what there is to spend, now and later
+    #[argh(subcommand, name = "balance")]
+    Balance {
+        /// say what was known last, without asking a daemon
+        #[argh(switch)]
+        offline: bool,
+        /// the wallet's file [one for each network, under the home directory]
+        #[argh(option)]
+        wallet: Option<PathBuf>,
+        /// a file whose first line is the password [ask on the terminal]
+        #[argh(option)]
+        password_file: Option<PathBuf>,
+    }
 }
 
 #[derive(Serialize)]
@@ -52,8 +43,9 @@ struct Shown {
 impl Balance {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
+        let asked = (!self.offline).then(|| self.place()).transpose()?;
         let mut wallet = Place::find(&self.network, self.wallet)?.open(self.password_file.as_deref())?;
-        bring_up(&mut wallet, self.offline, self.port)?;
+        bring_up(&mut wallet, asked)?;
         let state::Balance { confirmed, unconfirmed, immature } = wallet.contents.state.balance();
         let height = wallet.contents.state.tip().height;
         let [confirmed, unconfirmed, immature] = [confirmed, unconfirmed, immature].map(amount::show);
@@ -66,11 +58,9 @@ impl Balance {
     }
 }
 
-/// Brings a wallet up to date, unless what it knew last is wanted.
-pub(super) fn bring_up(wallet: &mut Wallet, offline: bool, port: Option<u16>) -> Result<(), Failure> {
-    if offline {
-        return Ok(());
-    }
-    let caught_up = catch_up_with_daemon(wallet, port);
+/// Brings a wallet up to date with the daemon in this place; without one, what it knew last is wanted.
+pub(super) fn bring_up(wallet: &mut Wallet, place: Option<ask::Place>) -> Result<(), Failure> {
+    let Some(place) = place else { return Ok(()) };
+    let caught_up = node::find(place).and_then(|mut daemon| catch_up(wallet, &mut daemon));
     caught_up.map_err(|failure| Failure::world(format!("{failure}; `--offline` shows what was known last")))
 }

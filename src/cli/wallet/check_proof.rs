@@ -1,46 +1,39 @@
 //! `spindle wallet check-proof`: whether a proof of payment holds. It takes a daemon and no wallet.
 
-use argh::FromArgs;
 use serde::Serialize;
 
 use crate::blockchain::params::Params;
 use crate::blockchain::transaction::Transaction;
+use crate::cli::ask::command;
 use crate::cli::failure::Failure;
-use crate::cli::wallet::node::Daemon;
+use crate::cli::wallet::node;
 use crate::cli::wallet::prove::txid;
 use crate::cli::wallet::restore::height;
-use crate::cli::{network, output, values};
+use crate::cli::{network, output};
 use crate::primitives::hash::Hash;
+use crate::rpc::link::NodeLink;
 use crate::wallet::find::{self, Found};
 use crate::wallet::proof::Proof;
 use crate::wallet::state::Place;
 use crate::wallet::{address, amount};
 
-/// check that a transaction paid an address, by the proof that its sender gave; no wallet is needed
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "check-proof")]
-pub struct CheckProof {
-    /// the transaction's id
-    #[argh(positional, from_str_fn(txid))]
-    txid: Hash,
-    /// who is said to have been paid
-    #[argh(positional)]
-    address: String,
-    /// what is said to prove it
-    #[argh(positional)]
-    proof: String,
-    /// the height of its block, as `prove` has shown it [read the whole chain for it]
-    #[argh(option, from_str_fn(height))]
-    height: Option<u64>,
-    /// local, regtest or a spec's file [local]
-    #[argh(option, default = "String::from(\"local\")")]
-    network: String,
-    /// port of the running daemon [the network's: local 9000, regtest 9100]
-    #[argh(option, from_str_fn(values::port))]
-    port: Option<u16>,
-    /// print the result as JSON
-    #[argh(switch)]
-    json: bool,
+command! {
+    /// check that a transaction paid an address, by the proof that its sender gave; no wallet is needed
+    #[argh(subcommand, name = "check-proof")]
+    CheckProof {
+        /// the transaction's id
+        #[argh(positional, from_str_fn(txid))]
+        txid: Hash,
+        /// who is said to have been paid
+        #[argh(positional)]
+        address: String,
+        /// what is said to prove it
+        #[argh(positional)]
+        proof: String,
+        /// the height of its block, as `prove` has shown it [read the whole chain for it]
+        #[argh(option, from_str_fn(height))]
+        height: Option<u64>,
+    }
 }
 
 #[derive(Serialize)]
@@ -60,7 +53,7 @@ impl CheckProof {
         let wrong = |what: &str, why: String| Failure::options(format!("argument `{what}`: {why}"));
         let address = address::parse(&params, &self.address).map_err(|error| wrong("address", error.to_string()))?;
         let proof = Proof::parse(&params, &self.proof).map_err(|error| wrong("proof", error.to_string()))?;
-        let mut daemon = Daemon::find(&params, self.port)?;
+        let mut daemon = node::find(self.place()?)?;
         let (transaction, place) = self.look_up(&mut daemon, &params)?;
         let paid = proof.check(&transaction, &address)?;
         let height = place.map(|place| place.height);
@@ -81,7 +74,7 @@ impl CheckProof {
     }
 
     /// The transaction, wherever it is.
-    fn look_up(&self, daemon: &mut Daemon, params: &Params) -> Result<(Transaction, Option<Place>), Failure> {
+    fn look_up(&self, daemon: &mut NodeLink, params: &Params) -> Result<(Transaction, Option<Place>), Failure> {
         let id = self.txid;
         if let Some(transaction) = find::in_pool(daemon, &id)? {
             return Ok((transaction, None));

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
 use serde::Serialize;
 
 use crate::blockchain::params::Params;
+use crate::cli::ask::command;
 use crate::cli::failure::Failure;
 use crate::cli::wallet::balance::bring_up;
 use crate::cli::wallet::opened::Place;
@@ -14,31 +14,23 @@ use crate::primitives::hash::Hash;
 use crate::wallet::history::{self, Direction, Entry};
 use crate::wallet::{address, amount};
 
-/// show what came and went, the oldest first
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "history")]
-pub struct History {
-    /// so many entries, the latest ones [all]
-    #[argh(option, from_str_fn(entries))]
-    last: Option<usize>,
-    /// say what was known last, without asking a daemon
-    #[argh(switch)]
-    offline: bool,
-    /// the wallet's file [one for each network, under the home directory]
-    #[argh(option)]
-    wallet: Option<PathBuf>,
-    /// local, regtest or a spec's file [local]
-    #[argh(option, default = "String::from(\"local\")")]
-    network: String,
-    /// port of the running daemon [the network's: local 9000, regtest 9100]
-    #[argh(option, from_str_fn(values::port))]
-    port: Option<u16>,
-    /// a file whose first line is the password [ask on the terminal]
-    #[argh(option)]
-    password_file: Option<PathBuf>,
-    /// print the result as JSON
-    #[argh(switch)]
-    json: bool,
+command! {
+    /// show what came and went, the oldest first
+    #[argh(subcommand, name = "history")]
+    History {
+        /// so many entries, the latest ones [all]
+        #[argh(option, from_str_fn(entries))]
+        last: Option<usize>,
+        /// say what was known last, without asking a daemon
+        #[argh(switch)]
+        offline: bool,
+        /// the wallet's file [one for each network, under the home directory]
+        #[argh(option)]
+        wallet: Option<PathBuf>,
+        /// a file whose first line is the password [ask on the terminal]
+        #[argh(option)]
+        password_file: Option<PathBuf>,
+    }
 }
 
 fn entries(text: &str) -> Result<usize, String> {
@@ -65,8 +57,9 @@ struct Shown {
 impl History {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
+        let asked = (!self.offline).then(|| self.place()).transpose()?;
         let mut wallet = Place::find(&self.network, self.wallet)?.open(self.password_file.as_deref())?;
-        bring_up(&mut wallet, self.offline, self.port)?;
+        bring_up(&mut wallet, asked)?;
         let state = &wallet.contents.state;
         let mut entries = history::of(state);
         let all = entries.len();

@@ -1,7 +1,7 @@
 //! `spindle wallet …`: coins, and nothing of them that a node has to know.
 //!
-//! Each command opens one wallet file, which no other command can do meanwhile ([`opened`]), asks a running
-//! daemon on this machine for what has happened ([`node`]), and keeps what it found. Secrets come from a
+//! Each command opens one wallet file, which no other command can do meanwhile ([`opened`]), asks a running daemon
+//! for what has happened ([`node`]), which it finds as the commands in [`ask`](super::ask) do, and keeps what it found. Secrets come from a
 //! terminal or from a file ([`secret`]), and go nowhere: not to the node, not into a log, not into an error.
 
 mod opened;
@@ -35,6 +35,9 @@ pub mod check_proof;
 use argh::FromArgs;
 
 use crate::cli::failure::Failure;
+
+/// Those that ask a daemon, and take the options that say where it is.
+pub const ASKING: [&str; 7] = ["restore", "watch", "balance", "send", "history", "prove", "check-proof"];
 
 /// make a wallet, look at it, pay with it
 #[derive(FromArgs, Debug)]

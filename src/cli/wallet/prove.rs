@@ -2,44 +2,37 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
 use serde::Serialize;
 
 use crate::blockchain::transaction::Transaction;
+use crate::cli::ask::command;
 use crate::cli::failure::Failure;
-use crate::cli::wallet::node::{Daemon, catch_up};
+use crate::cli::wallet::node::{self, catch_up};
 use crate::cli::wallet::opened::{Place, Wallet};
-use crate::cli::{output, values};
+use crate::cli::output;
 use crate::primitives::hash::Hash;
+use crate::rpc::link::NodeLink;
 use crate::wallet::proof::Proof;
 use crate::wallet::state::Sent;
 use crate::wallet::{address, amount, find};
 
-/// prove to anybody that a transaction of this wallet paid an address
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "prove")]
-pub struct Prove {
-    /// the transaction's id
-    #[argh(positional, from_str_fn(txid))]
-    txid: Hash,
-    /// who was paid
-    #[argh(positional)]
-    address: String,
-    /// the wallet's file [one for each network, under the home directory]
-    #[argh(option)]
-    wallet: Option<PathBuf>,
-    /// local, regtest or a spec's file [local]
-    #[argh(option, default = "String::from(\"local\")")]
-    network: String,
-    /// port of the running daemon [the network's: local 9000, regtest 9100]
-    #[argh(option, from_str_fn(values::port))]
-    port: Option<u16>,
-    /// a file whose first line is the password [ask on the terminal]
-    #[argh(option)]
-    password_file: Option<PathBuf>,
-    /// print the result as JSON
-    #[argh(switch)]
-    json: bool,
+command! {
+    /// prove to anybody that a transaction of this wallet paid an address
+    #[argh(subcommand, name = "prove")]
+    Prove {
+        /// the transaction's id
+        #[argh(positional, from_str_fn(txid))]
+        txid: Hash,
+        /// who was paid
+        #[argh(positional)]
+        address: String,
+        /// the wallet's file [one for each network, under the home directory]
+        #[argh(option)]
+        wallet: Option<PathBuf>,
+        /// a file whose first line is the password [ask on the terminal]
+        #[argh(option)]
+        password_file: Option<PathBuf>,
+    }
 }
 
 /// A transaction's id.
@@ -60,6 +53,7 @@ struct Shown {
 impl Prove {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
+        let asked = self.place()?;
         let place = Place::find(&self.network, self.wallet)?;
         let address = address::parse(&place.params, &self.address);
         let address = address.map_err(|error| Failure::options(format!("argument `address`: {error}")))?;
@@ -69,7 +63,7 @@ impl Prove {
                 "this wallet was made from a view key: it cannot prove what it cannot have sent",
             ));
         };
-        let mut daemon = Daemon::find(&wallet.params, self.port)?;
+        let mut daemon = node::find(asked)?;
         catch_up(&mut wallet, &mut daemon)?;
         let transaction = transaction(&wallet, &mut daemon, &self.txid)?;
         let proof = Proof::make(&keys, &transaction, &address)?;
@@ -94,7 +88,7 @@ impl Prove {
 }
 
 /// The whole of a transaction of this wallet: as it was kept, or from its block.
-fn transaction(wallet: &Wallet, daemon: &mut Daemon, id: &Hash) -> Result<Transaction, Failure> {
+fn transaction(wallet: &Wallet, daemon: &mut NodeLink, id: &Hash) -> Result<Transaction, Failure> {
     let unknown = || Failure::world(format!("transaction {id} is none of this wallet's"));
     let record = wallet.contents.state.record(id).ok_or_else(unknown)?;
     if let Some(Sent { transaction: Some(transaction), .. }) = &record.sent {

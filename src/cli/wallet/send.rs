@@ -7,17 +7,18 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
 use serde::Serialize;
 
+use crate::cli::ask::command;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::cli::values;
-use crate::cli::wallet::node::{Daemon, catch_up_with_daemon};
+use crate::cli::wallet::node::{self, catch_up};
 use crate::cli::wallet::opened::{Place, Wallet, random};
 use crate::cli::wallet::secret;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Clock;
+use crate::rpc::link::NodeLink;
 use crate::wallet::keys::SpendKeys;
 use crate::wallet::link::{Link, LinkError, Verdict};
 use crate::wallet::note;
@@ -29,40 +30,32 @@ use crate::wallet::{address, amount};
 /// More than any queue is worth: 0.01 coins for 1,000 bytes, a thousand times what nodes ask for.
 const FEE_RATE_MAX: u64 = 1_000_000;
 
-/// pay somebody
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "send")]
-pub struct Send {
-    /// who is paid
-    #[argh(positional)]
-    address: String,
-    /// how many coins, such as 12.5, or all
-    #[argh(positional)]
-    amount: String,
-    /// what the miner is paid for 1,000 bytes, in units of 0.00000001 [1000]
-    #[argh(option, from_str_fn(fee_rate), default = "FEE_RATE_MIN")]
-    fee_rate: u64,
-    /// a word to the receiver that nobody else can read, up to 64 bytes [none]
-    #[argh(option, default = "String::new()")]
-    note: String,
-    /// do it without asking
-    #[argh(switch)]
-    yes: bool,
-    /// the wallet's file [one for each network, under the home directory]
-    #[argh(option)]
-    wallet: Option<PathBuf>,
-    /// local, regtest or a spec's file [local]
-    #[argh(option, default = "String::from(\"local\")")]
-    network: String,
-    /// port of the running daemon [the network's: local 9000, regtest 9100]
-    #[argh(option, from_str_fn(values::port))]
-    port: Option<u16>,
-    /// a file whose first line is the password [ask on the terminal]
-    #[argh(option)]
-    password_file: Option<PathBuf>,
-    /// print the result as JSON
-    #[argh(switch)]
-    json: bool,
+command! {
+    /// pay somebody
+    #[argh(subcommand, name = "send")]
+    Send {
+        /// who is paid
+        #[argh(positional)]
+        address: String,
+        /// how many coins, such as 12.5, or all
+        #[argh(positional)]
+        amount: String,
+        /// what the miner is paid for 1,000 bytes, in units of 0.00000001 [1000]
+        #[argh(option, from_str_fn(fee_rate), default = "FEE_RATE_MIN")]
+        fee_rate: u64,
+        /// a word to the receiver that nobody else can read, up to 64 bytes [none]
+        #[argh(option, default = "String::new()")]
+        note: String,
+        /// do it without asking
+        #[argh(switch)]
+        yes: bool,
+        /// the wallet's file [one for each network, under the home directory]
+        #[argh(option)]
+        wallet: Option<PathBuf>,
+        /// a file whose first line is the password [ask on the terminal]
+        #[argh(option)]
+        password_file: Option<PathBuf>,
+    }
 }
 
 fn fee_rate(text: &str) -> Result<u64, String> {
@@ -88,6 +81,7 @@ struct Shown {
 impl Send {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
+        let asked = self.place()?;
         let place = Place::find(&self.network, self.wallet)?;
         let address = address::parse(&place.params, &self.address);
         let address = address.map_err(|error| Failure::options(format!("argument `address`: {error}")))?;
@@ -101,7 +95,8 @@ impl Send {
                 wallet.file.path().display()
             )));
         };
-        catch_up_with_daemon(&mut wallet, self.port)?;
+        let mut daemon = node::find(asked)?;
+        catch_up(&mut wallet, &mut daemon)?;
         let state = &wallet.contents.state;
         let mut request = Request { address, amount: 0, fee_rate: self.fee_rate, note: &self.note };
         request.amount = amount.map_or_else(|| send::most(state, &request), Ok)?;
@@ -109,8 +104,8 @@ impl Send {
         if !agreed(&wallet, &plan, self.yes)? {
             return Err(Failure::world("nothing was sent, because that was not agreed to"));
         }
-        // Greeted anew: a person may think for longer than a node waits for a sign of life.
-        let mut daemon = Daemon::find(&wallet.params, self.port)?;
+        // A person may think for long: whether it is still there is asked before anything is signed.
+        daemon.height()?;
         let txid = pay(&mut wallet, &keys, &mut daemon, &plan)?;
         let fee = amount::show(plan.fee);
         if self.json {
@@ -149,7 +144,7 @@ fn agreed(wallet: &Wallet, plan: &Plan, yes: bool) -> Result<bool, Failure> {
 }
 
 /// Signs, keeps, and then offers.
-fn pay(wallet: &mut Wallet, keys: &SpendKeys, daemon: &mut Daemon, plan: &Plan) -> Result<Hash, Failure> {
+fn pay(wallet: &mut Wallet, keys: &SpendKeys, daemon: &mut NodeLink, plan: &Plan) -> Result<Hash, Failure> {
     let mut chance = [0];
     random(&mut chance)?;
     let transaction = plan.sign(keys, wallet.params.genesis_id(), chance[0] % 2 == 0);
