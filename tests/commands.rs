@@ -145,7 +145,7 @@ fn a_node_with_another_spec_is_turned_away_with_that_reason() {
         let id = said.split("genesis ").nth(1).expect("it says which").split(',').next().expect("a word").to_owned();
         genesis.push(id[..12].to_owned());
     }
-    let mut ours = daemon(home.path(), "--network ours.json --data-dir a");
+    let mut ours = daemon(home.path(), "--network ours.json --data-dir a --no-seeds");
     ours.wait_for("listening on");
     let mut theirs = daemon(
         home.path(),

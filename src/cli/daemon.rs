@@ -78,8 +78,8 @@ pub struct DaemonCommand {
     /// threads that mine [1]
     #[argh(option, from_str_fn(mining_threads))]
     mining_threads: Option<usize>,
-    /// whom mined blocks pay: a wallet's address, a public key in hex, or a key file, made on first use
-    /// [miner.key in the data directory]
+    /// whom mined blocks pay, also those that `spindle mine` asks for: a wallet's address, a public key in hex, or
+    /// a key file, made on first use [with --mine: miner.key in the data directory; otherwise nobody]
     #[argh(option)]
     mine_to: Option<String>,
     /// connections from others, at most [32]
@@ -181,13 +181,12 @@ impl DaemonCommand {
             None => directory::default_for(&params.spec().name, port)?,
         };
         directory::check(&data_dir)?;
-        if !self.mine {
-            let idle = [("--mining-threads", self.mining_threads.is_some()), ("--mine-to", self.mine_to.is_some())];
-            if let Some((option, _)) = idle.iter().find(|(_, given)| *given) {
-                return Err(Failure::options(format!("option `{option}` does nothing without `--mine`; add that")));
-            }
+        if !self.mine && self.mining_threads.is_some() {
+            return Err(Failure::options("option `--mining-threads` does nothing without `--mine`; add that"));
         }
-        let mine_to = if self.mine { Some(MineTo::check(&params, self.mine_to.as_deref(), &data_dir)?) } else { None };
+        // Blocks that are asked for pay somebody too, and nobody may have to be named for each.
+        let knows_whom = self.mine || self.mine_to.is_some();
+        let mine_to = knows_whom.then(|| MineTo::check(&params, self.mine_to.as_deref(), &data_dir)).transpose()?;
         let config = Config {
             bind: SocketAddr::new(self.bind, port),
             peers: self.peer,

@@ -209,7 +209,8 @@ fn help_command(words: &[&str]) -> String {
         "prove",
         "check-proof",
     ];
-    let named = words.iter().take_while(|word| COMMANDS.contains(word) || WALLET.contains(word));
+    let known = |word: &&&str| COMMANDS.contains(word) || WALLET.contains(word) || ask::COMMANDS.contains(word);
+    let named = words.iter().take_while(known);
     let mut command = NAME.to_owned();
     for word in named {
         command.push(' ');

@@ -33,7 +33,14 @@ impl Progress {
     /// Nothing is said until it takes a moment. Sizes, the unit `bytes`, are shown in mebibytes.
     pub fn new(what: &'static str, unit: &'static str) -> Self {
         let (console, told) = (Console::stderr(), Instant::now());
-        Self { what, unit, console, is_quiet: false, told, known: VecDeque::new() }
+        Self { what, unit, console, is_quiet: false, told, known: VecDeque::from([(told, 0)]) }
+    }
+
+    /// So much was done before this work began.
+    #[must_use]
+    pub fn from(mut self, done: u64) -> Self {
+        self.known = VecDeque::from([(self.told, done)]);
+        self
     }
 
     /// Shares the terminal with others.
@@ -53,9 +60,6 @@ impl Progress {
     /// So much of so much is done.
     pub fn at(&mut self, done: u64, total: u64) {
         let now = Instant::now();
-        if self.known.is_empty() {
-            self.known.push_back((now, done));
-        }
         let between = if self.console.is_terminal() { REDRAW } else { LINE };
         if self.is_quiet || now.duration_since(self.told) < between {
             return;

@@ -81,7 +81,7 @@ fn draw(syncing: &mut Option<Progress>, console: &Console, summary: &Summary) {
     let (height, target) = (summary.tip.header.height, summary.target_height);
     let much = if syncing.is_some() { 0 } else { MUCH };
     if summary.is_catching_up && target > height + much {
-        let progress = syncing.get_or_insert_with(|| Progress::new("syncing", "blocks").on(console));
+        let progress = syncing.get_or_insert_with(|| Progress::new("syncing", "blocks").from(height).on(console));
         progress.at(height, target);
     } else {
         *syncing = None;

@@ -190,7 +190,7 @@ fn a_transaction_is_shown_where_it_is() {
     let address = wallet("new")["address"].as_str().expect("an address").to_owned();
     json_of(home.path(), &format!("mine 12 --to {address} {at} --json"));
     let sent = wallet(&format!("send {address} 1.5 --yes --port {port}"));
-    let id = sent["id"].as_str().expect("an id").to_owned();
+    let id = sent["txid"].as_str().expect("an id").to_owned();
     let pool = json_of(home.path(), &format!("mempool {at} --json"));
     let waiting = json_of(home.path(), &format!("tx {id} {at} --json"));
     assert_eq!((&pool["total"], &pool["transactions"][0]["id"]), (&json!(1), &json!(id)));

@@ -120,7 +120,7 @@ macro_rules! command {
 pub(in crate::cli) use command;
 
 /// Where a node is, or should be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::cli) struct Place {
     params: Params,
     /// Of its RPC.
@@ -172,7 +172,12 @@ impl Place {
         // Whoever can read the cookie shows it: one connection is kept free for him.
         let cookie = Cookie::read(&self.data_dir).ok();
         let has_cookie = cookie.is_some();
-        Node { client: Client::new(self.address, cookie).with_patience(PATIENCE_MS), place: self, has_cookie }
+        Node {
+            client: Client::new(self.address, cookie).with_patience(PATIENCE_MS),
+            place: self,
+            has_cookie,
+            must_show_it: false,
+        }
     }
 
     /// What is said when nobody is there.
@@ -198,20 +203,33 @@ pub(in crate::cli) struct Node {
     place: Place,
     client: Client,
     has_cookie: bool,
+    /// Something is to be changed, which takes the cookie.
+    must_show_it: bool,
 }
 
 impl Node {
     /// Asks a method of JSON-RPC.
     fn call<T: DeserializeOwned>(&mut self, method: &str, params: &impl Serialize) -> Result<T, Failure> {
-        self.client.call(method, params).map_err(|error| self.failure(error))
+        self.ask(&|client| client.call(method, params))
     }
 
     /// Asks a path.
     fn post<T: DeserializeOwned>(&mut self, path: &str, params: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_vec(params)?;
-        let answer = self.client.post(path, "application/json", &body).map_err(|error| self.failure(error))?;
+        let answer = self.ask(&|client| client.post(path, "application/json", &body))?;
         serde_json::from_slice(&answer)
             .map_err(|error| Failure::world(format!("the node's answer to `{path}` is not understood: {error}")))
+    }
+
+    /// A cookie that was left behind in its place opens nothing, and whoever only looks needs none.
+    fn ask<T>(&mut self, question: &dyn Fn(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+        let mut answer = question(&mut self.client);
+        if self.has_cookie && !self.must_show_it && matches!(answer, Err(ClientError::Unauthorised { .. })) {
+            self.client = Client::new(self.place.address, None).with_patience(PATIENCE_MS);
+            self.has_cookie = false;
+            answer = question(&mut self.client);
+        }
+        answer.map_err(|error| self.failure(error))
     }
 
     /// What asks it, for whoever talks in bytes: once it has said that it is of the network that is meant.
@@ -230,6 +248,7 @@ impl Node {
     /// That the cookie is here, before anything is asked that takes it.
     fn must_have_cookie(&mut self) -> Result<(), Failure> {
         if self.has_cookie {
+            self.must_show_it = true;
             return Ok(());
         }
         let path = self.place.data_dir.join(COOKIE_FILE);

@@ -72,14 +72,14 @@ struct Peer {
 impl Peers {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
-        let mut node = self.place()?.node();
+        let place = self.place()?;
         if self.watch {
-            return watching::watch(self.json, move || {
-                let shown = Shown::ask(&mut node)?;
+            return watching::watch(&place, self.json, move |node| {
+                let shown = Shown::ask(node)?;
                 if self.json { Ok(serde_json::to_string(&shown)?) } else { Ok(shown.for_people()) }
             });
         }
-        let shown = Shown::ask(&mut node)?;
+        let shown = Shown::ask(&mut place.node())?;
         if self.json { output::say_json(&shown) } else { output::say(&shown.for_people()) }
     }
 }

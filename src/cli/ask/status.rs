@@ -110,18 +110,18 @@ struct Shown {
 impl Status {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
-        let mut node = self.place()?.node();
+        let place = self.place()?;
         let has_colours = !self.json && io::stdout().is_terminal() && console::colours_are_wanted();
         if self.watch {
             let mut last = None;
-            return watching::watch(self.json, move || {
-                let shown = Shown::ask(&mut node)?;
+            return watching::watch(&place, self.json, move |node| {
+                let shown = Shown::ask(node)?;
                 let per_s = last.map_or(0, |last| shown.height.saturating_sub(last));
                 last = Some(shown.height);
                 if self.json { Ok(serde_json::to_string(&shown)?) } else { Ok(shown.for_people(has_colours, per_s)) }
             });
         }
-        let shown = Shown::ask(&mut node)?;
+        let shown = Shown::ask(&mut place.node())?;
         if self.json { output::say_json(&shown) } else { output::say(&shown.for_people(has_colours, 0)) }
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::Duration;
 
+use crate::cli::ask::{Node, Place};
 use crate::cli::console;
 use crate::cli::failure::Failure;
 use crate::cli::output;
@@ -17,10 +18,16 @@ const EVERY: Duration = Duration::from_secs(1);
 const ROWS: usize = 24;
 const COLUMNS: usize = 80;
 
-/// Shows what `picture` gives, once and again. The first failure ends it, later ones are a part of the picture.
-pub(super) fn watch(json: bool, mut picture: impl FnMut() -> Result<String, Failure>) -> Result<(), Failure> {
+/// Shows what `picture` gives of the node in this place, once and again. The first failure ends it, later ones are a
+/// part of the picture.
+pub(super) fn watch(
+    place: &Place,
+    json: bool,
+    mut picture: impl FnMut(&mut Node) -> Result<String, Failure>,
+) -> Result<(), Failure> {
     let is_drawn = !json && io::stdout().is_terminal();
-    let mut text = picture()?;
+    let mut node = place.clone().node();
+    let mut text = picture(&mut node)?;
     if is_drawn {
         // From an empty screen on.
         output::say_to_reader("\u{1b}[2J")?;
@@ -35,7 +42,11 @@ pub(super) fn watch(json: bool, mut picture: impl FnMut() -> Result<String, Fail
             return Ok(());
         }
         thread::sleep(EVERY);
-        text = picture().unwrap_or_else(|failure| failed(json, &failure));
+        text = picture(&mut node).unwrap_or_else(|failure| {
+            // The next one in its place has another cookie.
+            node = place.clone().node();
+            failed(json, &failure)
+        });
     }
 }
 
