@@ -16,6 +16,9 @@
 //! ends both threads. [`p2p`] is the owner's side of all that. [`limits`] has every cap with its cost.
 //!
 //! [`client`] is the other end of one such socket, for a program that only asks.
+//!
+//! `tests/schedules.rs` compiles these files a second time on channels, locks and sockets of a model, and lets their
+//! threads meet in every order that chance comes upon.
 
 pub mod limits;
 
