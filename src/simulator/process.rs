@@ -194,7 +194,7 @@ impl Process {
         let effects = self.node.step(self.now(net), event)?;
         self.busy_until = net.now.after_us(self.pace.turn_us);
         for effect in effects {
-            self.perform(net, effect)?;
+            self.perform(net, effect);
         }
         if let Some(peer) = credit {
             self.give_credit(net, peer);
@@ -237,7 +237,7 @@ impl Process {
         self.run(net)
     }
 
-    fn perform(&mut self, net: &mut Net, effect: Effect) -> Result<(), StoreError> {
+    fn perform(&mut self, net: &mut Net, effect: Effect) {
         net.effects.count(&effect);
         match effect {
             Effect::Send { peer, message } => self.say(net, peer, None, &message),
@@ -277,7 +277,6 @@ impl Process {
                 net.note(self.host, Note::Told(report));
             }
         }
-        Ok(())
     }
 
     /// Something could not be saved that a node can do without.
@@ -294,7 +293,10 @@ impl Process {
         let effects = self.node.close(self.now(net));
         let stopped = effects.into_iter().try_for_each(|effect| match effect {
             Effect::Sync { upto } => self.syncer.sync(upto),
-            effect => self.perform(net, effect),
+            effect => {
+                self.perform(net, effect);
+                Ok(())
+            }
         });
         self.end_all(net);
         (self.vice, stopped)
