@@ -3,10 +3,10 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test check fmt bench soak schedules fuzz
+.PHONY: help run-two test test-clients check fmt bench soak schedules fuzz
 
 help: ## list what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-12s  %s\n", $$1, $$2 }'
 
 run-two: ## two nodes, two wallets and a payment in one terminal until Ctrl-C; BLOCKS=20 ends at that height
 	@$(CARGO) build --quiet
@@ -14,6 +14,9 @@ run-two: ## two nodes, two wallets and a payment in one terminal until Ctrl-C; B
 
 test: ## every test
 	$(CARGO) test
+
+test-clients: ## programs that others wrote for monerod, against a node: installs what it lacks
+	@CARGO="$(CARGO)" tests/clients/run.sh
 
 check: ## what CI runs: form, lints, tests, documentation
 	$(CARGO) fmt -- --check $(STYLE)

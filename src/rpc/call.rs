@@ -70,18 +70,27 @@ impl<'a> Call<'a> {
         self,
         answer: impl FnOnce(&'a Service, P) -> Result<R, Fault>,
     ) -> Result<(), Fault> {
+        let answer = answer(self.service, self.read()?)?;
+        push(self.out, &answer);
+        Ok(())
+    }
+
+    /// The parameters, for whoever writes the answer by himself.
+    pub(super) fn read<P: DeserializeOwned>(&self) -> Result<P, Fault> {
         let params = match self.params {
             None | Some("null") => "{}",
             Some(params) => params,
         };
-        let params = serde_json::from_str(params).map_err(|error| {
+        serde_json::from_str(params).map_err(|error| {
             let (name, takes) = (self.method.names[0], self.method.takes);
             Fault::new(Code::Params, format!("`{name}` takes {takes}: {error}"))
-        })?;
-        let answer = answer(self.service, params)?;
-        serde_json::to_writer(self.out, &answer).expect("memory takes every answer of ours");
-        Ok(())
+        })
     }
+}
+
+/// Appends a value as JSON.
+pub(super) fn push(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("memory takes every answer of ours");
 }
 
 /// No parameters, or some that mean nothing here.

@@ -27,7 +27,7 @@ use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::{Method as Verb, Request, Response, Status};
-use crate::rpc::methods::PATHS;
+use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::methods::mining::Packed;
 use crate::rpc::metrics;
 use crate::runtime::handle::{Handle, HandleError};
@@ -170,6 +170,11 @@ impl Drop for LongWait<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// One row for each thing that can be asked: its names, whether it changes something, and what it takes.
+pub fn catalogue() -> impl Iterator<Item = (&'static [&'static str], bool, &'static str)> {
+    METHODS.iter().chain(PATHS).map(|method| (method.names, method.changes, method.takes))
 }
 
 /// The answer of a path that has none.

@@ -168,15 +168,23 @@ impl Mempool {
 
     /// All that wait, in the order in which they entered: parents before children.
     pub fn snapshot(&self) -> Vec<Waiting> {
-        let entries = self.in_order().into_iter().map(|slot| self.graph.entry(slot));
-        let waiting = entries.map(|entry| Waiting {
+        self.in_order().into_iter().map(|slot| self.shown(slot)).collect()
+    }
+
+    /// One that waits, as people see it.
+    pub fn waiting(&self, id: &Hash) -> Option<Waiting> {
+        self.graph.find(id).map(|slot| self.shown(slot))
+    }
+
+    fn shown(&self, slot: Slot) -> Waiting {
+        let entry = self.graph.entry(slot);
+        Waiting {
             id: entry.tx.id(),
             fee: entry.tx.fee(),
             size_bytes: entry.tx.bytes().len(),
             arrived: entry.arrived,
             ancestors: entry.above.count - 1,
-        });
-        waiting.collect()
+        }
     }
 
     fn in_order(&self) -> Vec<Slot> {

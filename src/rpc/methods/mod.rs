@@ -61,6 +61,16 @@ pub(super) const METHODS: &[Method] = &[
         call.with(peers::disconnect)
     }),
     Method::reads(&["get_fee_estimate"], "nothing", |call| call.with(transactions::get_fee_estimate)),
+    Method::reads(&["get_pool"], "count (a number up to 1000, optional)", |call| call.with(transactions::get_pool)),
+    Method::reads(&["get_block_template", "getblocktemplate"], "wallet_address (an address or a public key)", |call| {
+        mining::get_block_template(call)
+    }),
+    Method::reads(&["submit_block", "submitblock"], "[block] (in hex)", |call| call.with(mining::submit_block)),
+    Method::changes(
+        &["generateblocks"],
+        "amount_of_blocks (a number up to 10000) and wallet_address (optional)",
+        |call| call.with(mining::generate_blocks),
+    ),
     Method::reads(&["get_inside"], "nothing", |call| call.with(inside::get_inside)),
     Method::changes(&["set_log_level"], "level (error, warn, info or debug; or 0 to 4)", |call| {
         call.with(inside::set_log_level)
@@ -72,6 +82,20 @@ pub(super) const PATHS: &[Method] = &[
     Method::reads(&["/get_info", "/getinfo"], "nothing", |call| call.with(info::get_info)),
     Method::reads(&["/get_height", "/getheight"], "nothing", |call| call.with(info::get_height)),
     Method::reads(&["/get_peer_list"], "nothing", |call| call.with(peers::get_peer_list)),
+    Method::reads(
+        &["/get_transactions", "/gettransactions"],
+        "txs_hashes (a list of up to 100 ids), decode_as_json and prune (both optional)",
+        transactions::get_transactions,
+    ),
+    Method::reads(&["/get_transaction_pool"], "after (an id, optional)", transactions::get_transaction_pool),
+    Method::reads(&["/sendrawtransaction", "/send_raw_transaction"], "tx_as_hex and do_not_relay (optional)", |call| {
+        call.with(transactions::send_raw_transaction)
+    }),
+    Method::changes(&["/start_mining"], "threads_count and miner_address (both optional)", |call| {
+        call.with(mining::start_mining)
+    }),
+    Method::changes(&["/stop_mining"], "nothing", |call| call.with(mining::stop_mining)),
+    Method::reads(&["/mining_status"], "nothing", |call| call.with(mining::mining_status)),
     Method::changes(&["/set_log_level"], "level (error, warn, info or debug; or 0 to 4)", |call| {
         call.with(inside::set_log_level)
     }),
