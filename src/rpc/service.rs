@@ -27,9 +27,10 @@ use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::{Method as Verb, Request, Response, Status};
-use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::methods::mining::Packed;
+use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::metrics;
+use crate::rpc::page;
 use crate::runtime::handle::{Handle, HandleError};
 
 /// An answer that nobody has to wait for.
@@ -87,6 +88,7 @@ impl Service {
     pub fn answer(&self, request: &Request<'_>) -> Response {
         match request.path {
             "/json_rpc" => envelope::answer(self, request),
+            "/" => only_get(request).unwrap_or_else(page::answer),
             "/metrics" => only_get(request).unwrap_or_else(|| metrics::answer(self)),
             path => match Method::find(PATHS, path) {
                 Some(method) => self.answer_path(method, request),
