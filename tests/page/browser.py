@@ -26,8 +26,8 @@ class Browser:
         words += ["--no-sandbox"] if os.getuid() == 0 else []
         # The shell puts the pipes where the browser looks for them, whatever numbers they have here.
         shell = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash"]
-        log = open(pathlib.Path(home).with_suffix(".log"), "wb")
-        self.process = subprocess.Popen(shell + words, pass_fds=(to_read, to_write), stdout=log, stderr=log)
+        with open(f"{home}.log", "wb") as log:
+            self.process = subprocess.Popen(shell + words, pass_fds=(to_read, to_write), stdout=log, stderr=log)
         os.close(to_read)
         os.close(to_write)
         self.number, self.read = 0, b""
@@ -42,7 +42,8 @@ class Browser:
         """A command and its answer; what happens meanwhile is noted."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
-        if self.session:
+        # Those of a target are for the page, the others for the browser itself.
+        if self.session and not method.startswith("Target."):
             message["sessionId"] = self.session
         os.write(self.to_browser, json.dumps(message).encode() + b"\0")
         while True:

@@ -163,10 +163,16 @@ class Page(unittest.TestCase):
 
     def test_3_a_mined_block_appears(self):
         times = []
-        for node in [self.second, self.first] * 4:
+        self.browser.run(
+            "window.seen = {}; new MutationObserver(() => document.querySelectorAll('.rows li').forEach("
+            "row => window.seen[row.dataset.k] ??= Date.now())).observe(document.body, {subtree: true, childList: true})"
+        )
+        for n, node in enumerate([self.second, self.first] * 5):
+            # At another moment between two of the page's questions each time.
+            self.browser.run(f"new Promise(done => setTimeout(done, {45 * n}))")
             [block] = node.generate(1, self.address)
-            self.browser.wait_for(f"document.querySelector('.rows [data-k=\"{block}\"]')")
-            seen = self.browser.run("Date.now()")
+            self.browser.wait_for(f"window.seen['{block}']")
+            seen = self.browser.run(f"window.seen['{block}']")
             trails = self.first.ask("get_inside")["trails"]
             [trail] = [trail for trail in trails if trail["hash"] == block]
             self.assertEqual(trail["source"], "peer" if node is self.second else "miner")
@@ -250,6 +256,10 @@ class Page(unittest.TestCase):
 
     def test_9_it_shows_when_the_node_is_gone(self):
         self.go("#/chain")
+        # Other pages that ask, too: as many as the node has places for.
+        for _ in range(8):
+            self.browser.call("Target.createTarget", url=self.first.url + "#/inside", background=True)
+        self.browser.wait_for("document.getElementById('live').dataset.is === 'live'")
         self.assertEqual(self.first.stop(), 0)
         self.browser.wait_for("!document.getElementById('gone').hidden")
         self.shot("gone")
