@@ -173,12 +173,13 @@ impl Blocks<'_> {
     }
 
     fn take(&mut self) -> Result<Vec<u8>, LinkError> {
-        if self.at == self.bytes.len() {
+        if self.at > 0 && self.at == self.bytes.len() {
             self.ask()?;
         }
         let rest = &self.bytes[self.at..];
         let header = rest.first_chunk().and_then(FrameHeader::from_bytes);
-        let header = header.filter(|header| header.kind == KIND_BLOCK).ok_or_else(|| odd("no block where one begins"))?;
+        let header =
+            header.filter(|header| header.kind == KIND_BLOCK).ok_or_else(|| odd("no block where one begins"))?;
         let payload = &rest[FRAME_BYTES..];
         let block = payload.get(..header.length as usize).ok_or_else(|| odd("a block that ends too early"))?;
         if !header.matches(block) {
