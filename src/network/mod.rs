@@ -14,14 +14,10 @@
 //! drives its session and, once the handshake is done, spawns its [`writer`] and hands the owner a
 //! link. From then on the owner holds the only senders of credits, asked and outbox: dropping them
 //! ends both threads. [`p2p`] is the owner's side of all that. [`limits`] has every cap with its cost.
-//!
-//! [`client`] is the other end of one such socket, for a program that only asks.
 
 pub mod limits;
 
 pub mod p2p;
-
-pub mod client;
 
 pub(crate) mod connection;
 

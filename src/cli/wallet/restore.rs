@@ -56,15 +56,13 @@ impl Restore {
 pub(super) fn start(params: &Params, from_height: Option<u64>, asked: ask::Place) -> Result<Mark, Failure> {
     match from_height {
         None | Some(0 | 1) => Ok(genesis(params)),
-        Some(height) => {
-            find::mark_at(&mut node::find(asked)?, params, height - 1).map_err(|error| match error {
-                FindError::TooHigh { top, .. } => {
-                    let why = format!("lies beyond the node's chain, which ends at height {top}");
-                    Failure::world(format!("option `--from-height`: `{height}` {why}; choose a lower one"))
-                }
-                other => other.into(),
-            })
-        }
+        Some(height) => find::mark_at(&mut node::find(asked)?, params, height - 1).map_err(|error| match error {
+            FindError::TooHigh { top, .. } => {
+                let why = format!("lies beyond the node's chain, which ends at height {top}");
+                Failure::world(format!("option `--from-height`: `{height}` {why}; choose a lower one"))
+            }
+            other => other.into(),
+        }),
     }
 }
 
