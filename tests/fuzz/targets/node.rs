@@ -295,9 +295,8 @@ impl Story {
     }
 
     fn submit(&mut self, input: &mut Bytes<'_>) {
-        let Some(peer) = self.peer(input) else { return };
         let transaction = input.pick(&universe().transactions).expect("there are some").clone();
-        self.machine.step(Event::SubmitTx { peer, transaction: Box::new(transaction) });
+        self.machine.order(Order::Submit(Box::new(transaction)));
     }
 
     /// A miner of ours has found a block: on the template that it was given, or by itself.

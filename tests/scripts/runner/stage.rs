@@ -2,7 +2,7 @@
 //! of one millisecond, the one planned first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use spindle::blockchain::checked_tx::ReadTx;
@@ -91,6 +91,8 @@ pub(crate) struct Stage {
     pub(crate) links: Vec<Link>,
     /// Between these nothing arrives.
     pub(crate) cuts: BTreeSet<(Who, Who)>,
+    /// What wallets have handed in, by the number of the ticket.
+    pub(crate) handed_in: Vec<Hash>,
     now_ms: u64,
     planned: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
@@ -110,6 +112,7 @@ impl Stage {
             hosts: Vec::new(),
             links: Vec::new(),
             cuts: BTreeSet::new(),
+            handed_in: Vec::new(),
             now_ms: 0,
             planned: BTreeMap::new(),
             sequence: 0,
@@ -206,12 +209,9 @@ impl Stage {
         }
     }
 
-    /// Where a machine is: a public place of its own, and a wallet on the machine of whom it talks to.
+    /// Where a machine is: a public place of its own.
     pub(crate) fn address(&self, who: Who) -> SocketAddr {
-        match self.hosts[who].actor {
-            Actor::Puppet(Puppet::Wallet { .. }) => SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
-            _ => SocketAddr::from(([198, 51, 100, u8::try_from(who + 1).expect("few machines")], 9000)),
-        }
+        SocketAddr::from(([198, 51, 100, u8::try_from(who + 1).expect("few machines")], 9000))
     }
 
     pub(crate) fn host_at(&self, address: SocketAddr) -> Option<Who> {
@@ -227,6 +227,11 @@ impl Stage {
     pub(crate) fn line_between(&mut self, from: Who, to: Who, what: &str) {
         let who = format!("{} → {}", self.hosts[from].name, self.hosts[to].name);
         self.trace.line(self.now_ms, &who, what);
+    }
+
+    /// A line about what a node and a wallet beside it say to each other.
+    pub(crate) fn line_of_wallet(&mut self, from: &str, to: &str, what: &str) {
+        self.trace.line(self.now_ms, &format!("{from} → {to}"), what);
     }
 
     /// A text for people, with names in place of hashes, and of what `who` calls its peers.
