@@ -157,7 +157,10 @@ impl Conduct {
             Event::Pong { peer, nonce } => turn.peers.pong(now.mono, peer, nonce),
             Event::Headers { peer, headers } => self.streams.on_headers(turn, peer, &headers)?,
             Event::Blocks { peer, blocks } => self.on_blocks(turn, peer, blocks)?,
-            Event::Progress { peer } => self.sync.on_progress(now.mono, peer),
+            Event::Progress { peer } => {
+                self.sync.on_progress(now.mono, peer);
+                self.streams.on_progress(now.mono, peer);
+            }
             Event::Missing { peer, last } => self.sync.on_missing(turn, peer, last),
             Event::NewBlock { peer, block } => self.on_new_block(turn, peer, block)?,
             Event::BlockTxs { peer, block, transfers } => {
