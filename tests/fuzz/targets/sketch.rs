@@ -11,6 +11,7 @@ use spindle::blockchain::checked_tx::{CheckedTx, ReadTx};
 use spindle::blockchain::transaction::CoinId;
 use spindle::node::event::{Announced, Asked, Event, PeerId};
 use spindle::node::message::{Hello, Message, NewBlock};
+use spindle::node::orders::Order;
 use spindle::primitives::codec::{self, List};
 use spindle::primitives::hash::Hash;
 
@@ -25,10 +26,9 @@ const PATIENCE: usize = 200;
 pub(crate) fn run(data: &[u8]) {
     let mut input = Bytes::new(data);
     let mut machine = Machine::with_chain(2);
-    let wallet = connect(&mut machine, [127, 0, 0, 1]);
     for place in some_places(input.u32()) {
         let transaction = Box::new(universe().transactions[place].clone());
-        machine.step(Event::SubmitTx { peer: wallet, transaction });
+        machine.order(Order::Submit(transaction));
         machine.verified(0);
     }
     let (body, block) = block_of(&machine, &mut input);
