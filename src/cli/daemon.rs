@@ -77,7 +77,7 @@ pub struct DaemonCommand {
     /// threads that mine [1]
     #[argh(option, from_str_fn(mining_threads))]
     mining_threads: Option<usize>,
-    /// whom mined blocks pay: a wallet's address, a public key in hex, or a key file, made on first use
+    /// whom mined blocks pay, with `--mine` or when blocks are asked for: a wallet's address, a public key in hex, or a key file, made on first use
     /// [miner.key in the data directory]
     #[argh(option)]
     mine_to: Option<String>,
