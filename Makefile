@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test test-clients check fmt bench soak schedules fuzz five mutants
+.PHONY: help run-two test test-clients test-page check fmt bench soak schedules fuzz five mutants
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-12s  %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ test: ## every test
 
 test-clients: ## programs that others wrote for monerod, against a node: installs what it lacks
 	@CARGO="$(CARGO)" tests/clients/run.sh
+
+test-page: ## the page in a real Chromium without a screen, which is installed if it is missing; SHOTS=DIR keeps pictures
+	@CARGO="$(CARGO)" tests/page/run.sh
 
 check: ## what CI runs: form, lints, tests, documentation
 	$(CARGO) fmt -- --check $(STYLE)

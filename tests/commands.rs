@@ -183,7 +183,9 @@ fn a_class_comes_to_one_chain_with_one_command_each() {
             break tip.clone();
         }
     };
-    nodes.into_iter().for_each(|node| drop(stop(node)));
+    for node in nodes {
+        drop(stop(node));
+    }
     let chains: Vec<_> = fs::read_dir(home.path().join(".local/share/spindle")).expect("made").collect();
     assert_eq!(chains.len(), 4, "{chains:?}");
     for chain in chains {

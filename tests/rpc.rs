@@ -456,7 +456,9 @@ fn transactions_are_found_where_they_are() {
 fn the_pool_is_read_to_its_end() {
     let node = Node::new(60);
     let payments: Vec<Transaction> = (1..=40).map(|height| node.payment(height)).collect();
-    payments.iter().for_each(|payment| assert_eq!(node.offer(payment)["status"], json!("OK")));
+    for payment in &payments {
+        assert_eq!(node.offer(payment)["status"], json!("OK"));
+    }
     let mut ids: Vec<Hash> = payments.iter().map(Transaction::id).collect();
     ids.sort_unstable();
     let (mut seen, mut after) = (Vec::new(), json!(null));

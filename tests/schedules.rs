@@ -4,7 +4,12 @@
 //! and nothing in them knows of it. In this crate the names `std`, `crossbeam_channel`, `parking_lot` and
 //! `getrandom` mean the crate itself, so that what these files import is what schedules/model has: channels,
 //! locks, atomics, sockets, threads and time, each step of which is chosen by an explorer (shuttle). A thread that
-//! waits for ever is a deadlock, and an error.
+//! waits for ever is a deadlock, and an error. What such a file comes to import and the model lacks does not compile
+//! here, and is to be added there.
+//!
+//! schedules/handoff.rs has the stories of reader, writer, owner and stop, schedules/daemon.rs those of whole nodes;
+//! schedules/explore.rs says how a failure is shown again. The unit tests of the files under test run here as well,
+//! on the model with real threads, which is a test of the model.
 
 #![allow(dead_code, unused_imports, reason = "what is compiled a second time is not used as a whole")]
 #![allow(unreachable_pub, reason = "what is public in the library is public here, too")]

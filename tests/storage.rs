@@ -281,6 +281,25 @@ fn damage_without_an_index_is_named_at_opening() {
     }
 }
 
+/// Goal: damage that was named once is named again: an index that is mended on the way to it does not hide it from
+/// the next opening. Method: a bad block, and a bad record of the index before it; whole ones behind both.
+#[test]
+fn damage_is_named_every_time() {
+    let disk = synced(&chain(6));
+    let (mut file, mut index) = (disk.bytes(BLOCKS).expect("there"), disk.bytes(INDEX).expect("there"));
+    let (store, _) = open(&disk);
+    let bad = store.meta(RecordNo(4)).expect("whole");
+    let mark = store.durable_bytes();
+    file[usize::try_from(bad.offset).expect("small") + 120] ^= 1;
+    // Within record 2, behind a header of 28 bytes.
+    index[28 + 2 * 164 + 50] ^= 1;
+    disk.put(BLOCKS, &file);
+    disk.put(INDEX, &index);
+    for _ in 0..3 {
+        assert_damaged(&try_open(&disk).expect_err("flipped"), RecordNo(4), mark);
+    }
+}
+
 /// Goal: behind the mark a whole, valid block that does not belong there is cut with all that follows.
 /// Method: a block whose parent is nowhere, and one whose height skips, each followed by good blocks.
 #[test]

@@ -36,7 +36,6 @@ const PEERS_MAX: u64 = 1_024;
 /// run a node
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "daemon")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct DaemonCommand {
     /// a file with more of these options, one `name = value` a line; what stands here wins [none]
     #[argh(option)]

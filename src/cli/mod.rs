@@ -116,6 +116,7 @@ pub enum Command {
 
 /// What the words on the command line come to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Asked {
     /// Something to do.
     Command(Command),

@@ -30,7 +30,6 @@ use crate::simulator::world::{self, Outcome};
 /// simulate a network in virtual time: every run can be repeated
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "simulate")]
-#[allow(clippy::struct_excessive_bools, reason = "each fault is switched on by itself")]
 pub struct SimulateCommand {
     /// from which all chance follows [1]
     #[argh(option, default = "1", from_str_fn(seed))]

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     stream: TcpStream,
     ending: Mutex<Option<(Reason, Instant)>>,
     is_ending: AtomicBool,
+    /// Requests on their way from the reader to the writer, for whoever wants to know.
+    pub(crate) requests: AtomicUsize,
     read_bytes: AtomicU64,
     written_bytes: AtomicU64,
 }
@@ -42,6 +44,7 @@ impl Connection {
             stream,
             ending: Mutex::new(None),
             is_ending: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
         })

@@ -12,8 +12,9 @@ use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -78,6 +79,8 @@ pub enum Input {
         event: Event,
         /// Its share of the budget for large frames, given back when it is handled.
         portion: Option<Portion>,
+        /// When it was laid into the inbox.
+        sent: Instant,
     },
     /// The last of a peer that was `Connected`.
     Closed {
@@ -116,6 +119,8 @@ pub struct Traffic {
     pub outbox_bytes: usize,
     /// Events that it may still have in the owner's hands, of [`CREDITS`](crate::network::limits::CREDITS).
     pub credits: usize,
+    /// Requests of its that wait for its writer, of [`REQUESTS_MAX`](crate::network::limits::REQUESTS_MAX).
+    pub requests: usize,
     /// Questions of ours that its session has not seen yet, of
     /// [`ASKED_MAX`](crate::network::limits::ASKED_MAX).
     pub asked: usize,
@@ -279,7 +284,7 @@ impl P2PNode {
                 self.links.insert(link.connection.peer, *link);
                 event
             }
-            Input::Peer { peer, event, portion } => {
+            Input::Peer { peer, event, portion, .. } => {
                 self.handling = Some((peer, portion));
                 event
             }
@@ -388,6 +393,7 @@ impl P2PNode {
             written_bytes,
             outbox_bytes: open.map_or(0, |open| open.outbox.queued_bytes()),
             credits: open.map_or(0, |open| open.credit.len()),
+            requests: link.connection.requests.load(Ordering::Relaxed),
             asked: open.map_or(0, |open| open.asked.len()),
         })
     }

@@ -8,8 +8,9 @@
 //! ends this peer with [`Reason::Bug`] and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
@@ -221,7 +222,7 @@ impl Reader {
         if portion.is_none() {
             self.take_credit(channels)?;
         }
-        self.hub.tell(Input::Peer { peer: self.peer(), event, portion });
+        self.hub.tell(Input::Peer { peer: self.peer(), event, portion, sent: Instant::now() });
         Ok(())
     }
 
@@ -233,6 +234,8 @@ impl Reader {
             Request::BlockTxs { .. } => Kind::GetBlockTxs,
         };
         log::debug!("from {}: {kind:?}", self.peer());
+        // Counted first, so that the writer never takes away what is not there yet.
+        self.connection.requests.fetch_add(1, Ordering::Relaxed);
         channels.requests.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => Reason::TooManyRequests { limit: REQUESTS_MAX },
             TrySendError::Disconnected(_) => self.connection.reason(),
@@ -274,7 +277,6 @@ fn name_of(event: &Event) -> String {
         Event::BlockTxsMissing { block, .. } => return format!("{:?} {block:.12}", Kind::Missing),
         Event::GetPool { .. } => Kind::GetPool,
         Event::Pool { ids, .. } => return format!("{:?}, {} of them", Kind::Pool, ids.len()),
-        Event::SubmitTx { transaction, .. } => return format!("{:?} {:.12}", Kind::SubmitTx, transaction.id()),
         // A session gives nothing else.
         other => return format!("{other:?}"),
     };

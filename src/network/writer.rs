@@ -8,6 +8,7 @@
 //! read again (it lies in the page cache). So 40 peers that do not read hold 40 chunks, not 40 blocks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select_biased};
@@ -72,7 +73,10 @@ impl Writer {
                     Err(_) => Then::End,
                 },
                 recv(self.requests) -> request => match request {
-                    Ok(request) => self.answer(request)?,
+                    Ok(request) => {
+                        self.connection.requests.fetch_sub(1, Ordering::Relaxed);
+                        self.answer(request)?
+                    }
                     Err(_) => Then::End,
                 },
             };

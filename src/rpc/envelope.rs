@@ -120,8 +120,8 @@ fn answer_batch(service: &Service, request: &Request<'_>, text: &str) -> Respons
         return unreadable(&Fault::new(Code::Request, "the batch is empty"));
     }
     let understood: Vec<Understood<'_>> = questions.0.iter().map(|question| understand(question.get())).collect();
-    let methods = understood.iter().flatten().filter_map(|(_, method)| *method);
-    if let Some(refused) = methods.filter_map(|method| needs_cookie(method, request)).next() {
+    let mut methods = understood.iter().flatten().filter_map(|(_, method)| *method);
+    if let Some(refused) = methods.find_map(|method| needs_cookie(method, request)) {
         return refused;
     }
     let mut out = vec![b'['];

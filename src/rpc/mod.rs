@@ -33,6 +33,10 @@ mod show;
 
 mod binary;
 
+mod threads;
+
+mod page;
+
 mod metrics;
 
 pub mod client;

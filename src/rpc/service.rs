@@ -35,6 +35,7 @@ use crate::rpc::methods::mining::Packed;
 use crate::rpc::methods::transactions::TXS_BYTES;
 use crate::rpc::methods::{METHODS, PATHS};
 use crate::rpc::metrics;
+use crate::rpc::page;
 use crate::runtime::handle::{Handle, HandleError};
 
 /// An answer that nobody has to wait for.
@@ -106,6 +107,7 @@ impl Service {
     pub fn answer(&self, request: &Request<'_>) -> Response {
         match request.path {
             "/json_rpc" => envelope::answer(self, request),
+            "/" => only_get(request).unwrap_or_else(page::answer),
             "/metrics" => only_get(request).unwrap_or_else(|| metrics::answer(self)),
             path => match Method::find(PATHS, path) {
                 Some(method) => self.answer_path(method, request),

@@ -139,7 +139,9 @@ pub(super) fn block_blob(header: &Header, front: &Front, transfers: &[Hash]) -> 
         crate::primitives::codec::encode_into(coinbase, &mut blob);
         blob.extend_from_slice(&front.transfers.to_le_bytes());
     }
-    transfers.iter().for_each(|id| blob.extend_from_slice(&id.0));
+    for id in transfers {
+        blob.extend_from_slice(&id.0);
+    }
     blob
 }
 

@@ -30,9 +30,13 @@ use crate::primitives::hash::Hash;
 use crate::primitives::thread::{STACK_LARGE_BYTES, caught, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::Control;
+use crate::runtime::handle::Queue;
 
 /// At stop a checkpoint may take so long; the next start replays the tail without it.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
+
+/// Small files that are saved: the pool, the addresses, what is condemned.
+const SMALL_FILES: usize = 3;
 
 /// Warnings a minute about one file: a full disk stays full for a while.
 const WARNINGS_PER_MINUTE: u32 = 1;
@@ -80,6 +84,13 @@ impl DiskDesk {
     /// Replace a small file.
     pub(crate) fn save(&self, file: &'static str, bytes: Vec<u8>) {
         self.put(|desk| drop(desk.saves.insert(file, bytes)));
+    }
+
+    /// How many jobs wait: there is room for a sync, a checkpoint, and one content of each small file.
+    pub(crate) fn queue(&self) -> Queue {
+        let desk = self.0.desk.lock();
+        let waiting = usize::from(desk.sync.is_some()) + usize::from(desk.checkpoint.is_some()) + desk.saves.len();
+        Queue { name: "disk", waiting, capacity: 2 + SMALL_FILES }
     }
 
     fn put(&self, change: impl FnOnce(&mut Desk)) {

@@ -25,6 +25,7 @@ use crate::node::summary::Summary;
 use crate::primitives::keys::Verifier;
 use crate::primitives::time::{Clock, Now};
 use crate::runtime::StopHandle;
+use crate::runtime::trail::Trails;
 
 /// Questions and orders that wait for the owner; more wait in their own threads. 16 × 200 B, and what they carry:
 /// a transaction or a block each.
@@ -227,6 +228,7 @@ impl Tickets {
 pub struct Board {
     state: Mutex<(Summary, Mining)>,
     turns: Turns,
+    trails: Trails,
     started: Now,
 }
 
@@ -243,7 +245,12 @@ pub struct Mining {
 
 impl Board {
     pub(crate) fn new(summary: &Summary, started: Now) -> Self {
-        Self { state: Mutex::new((*summary, Mining::default())), turns: Turns::default(), started }
+        Self {
+            state: Mutex::new((*summary, Mining::default())),
+            turns: Turns::default(),
+            trails: Trails::default(),
+            started,
+        }
     }
 
     /// How the node was after its last turn.
@@ -259,6 +266,11 @@ impl Board {
     /// How long the owner's turns took.
     pub fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// The ways of the last tips through the threads.
+    pub fn trails(&self) -> &Trails {
+        &self.trails
     }
 
     /// When the node started.

@@ -25,6 +25,7 @@ use crate::node::event::Event;
 use crate::primitives::thread::{STACK_SMALL_BYTES, spawn};
 use crate::primitives::time::Clock;
 use crate::runtime::control::Control;
+use crate::runtime::handle::Queue;
 
 /// Hashes between two looks at the epoch and at the clock.
 const CHUNK: u64 = 16_384;
@@ -116,6 +117,11 @@ impl MinerDesk {
     pub(crate) fn hashes(&mut self) -> (u64, u64) {
         let total = self.shared.hashes.load(Ordering::Relaxed);
         (total, self.rate.at(Instant::now(), total))
+    }
+
+    /// Whether there is something to mine on.
+    pub(crate) fn queue(&self) -> Queue {
+        Queue { name: "mine", waiting: usize::from(self.shared.desk.lock().template.is_some()), capacity: 1 }
     }
 
     /// Something new to mine on; `None` for a pause. Its time is the least that is allowed.

@@ -16,6 +16,8 @@ pub mod handle;
 
 pub mod control;
 
+pub mod trail;
+
 pub(crate) mod owner;
 
 pub(crate) mod disk;
@@ -56,6 +58,7 @@ use crate::runtime::handle::{ASKS_MAX, Board, Handle, Tickets};
 use crate::runtime::index::IndexThread;
 use crate::runtime::miner::{MinerConfig, MinerThreads};
 use crate::runtime::owner::{LINES_PER_MINUTE, Ports, Queue, TICK};
+use crate::runtime::trail::Tracker;
 use crate::runtime::verify::VerifyThread;
 
 /// What a daemon is told.
@@ -231,6 +234,7 @@ impl Opened {
         let (miners, miner) = started.map_err(start_error("mining threads"))?;
         let peers = network.start().map_err(start_error("listening thread"))?;
         let now = clock.now();
+        let tracker = Tracker::new(node.chain().tip());
         let board = Arc::new(Board::new(&node.summary(now), now));
         let index = Arc::new(index);
         let started = IndexThread::start(Arc::clone(&index), Arc::clone(&board));
@@ -257,6 +261,7 @@ impl Opened {
             clock,
             queue: Queue::default(),
             tickets: Tickets::default(),
+            tracker,
             board,
             index: index_desk,
             chatter: Chatter::new(LINES_PER_MINUTE),

@@ -23,6 +23,7 @@ use crate::runtime::disk::DiskDesk;
 use crate::runtime::handle::{self, Ask, Board, Mining, Tickets, View};
 use crate::runtime::index::IndexDesk;
 use crate::runtime::miner::MinerDesk;
+use crate::runtime::trail::Tracker;
 use crate::runtime::verify::VerifyDesk;
 
 /// How often the node is told that time has passed.
@@ -45,6 +46,7 @@ pub(crate) struct Ports {
     pub(crate) clock: Clock,
     pub(crate) queue: Queue,
     pub(crate) tickets: Tickets,
+    pub(crate) tracker: Tracker,
     pub(crate) board: Arc<Board>,
     pub(crate) index: IndexDesk,
     /// Holds back lines that others can cause.
@@ -139,13 +141,17 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
             Next::Stop => break,
         };
         let (begun, now) = (Instant::now(), ports.clock.now());
+        ports.tracker.begin(&event);
         for effect in node.step(now, event)? {
+            ports.tracker.perform(&effect);
             ports.perform(effect); // never waits: a peer that cannot keep up is hung up on
         }
         ports.network.handled();
         let summary = node.summary(now);
         ports.board.publish(&summary);
-        ports.index.tell(&summary, node.chain().store().durable_bytes());
+        let durable_bytes = node.chain().store().durable_bytes();
+        ports.index.tell(&summary, durable_bytes);
+        ports.tracker.end(ports.board.trails(), &summary.tip, durable_bytes, (begun, now.wall));
         ports.board.turns().add(begun.elapsed());
     }
     for effect in node.close(ports.clock.now()) {
@@ -171,7 +177,10 @@ impl Ports {
         }
         match self.queue.next(&self.control, &self.inbox, &self.asks, &self.ticks, busy) {
             Picked::Control(control) => next_of(control),
-            Picked::Input(input) => Next::Event(self.network.admit(input)),
+            Picked::Input(input) => {
+                self.tracker.took(&input);
+                Next::Event(self.network.admit(input))
+            }
             Picked::Ask(Ask::Look(look)) => Next::Look(look),
             Picked::Ask(Ask::Order(order, reply)) => {
                 Next::Event(Event::Order { ticket: self.tickets.draw(reply), order })
@@ -238,6 +247,8 @@ impl Ports {
             of("asks", self.asks.len(), self.asks.capacity()),
             self.verify.queue(),
             self.index.queue(),
+            self.disk.queue(),
+            self.miner.queue(),
         ];
         View { node, now: self.clock.now(), network: &self.network, queues }
     }

@@ -19,7 +19,6 @@ const LONG_PERMILLE: u32 = 80;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[allow(clippy::struct_excessive_bools, reason = "each fault is switched on or off by itself")]
 pub struct Faults {
     /// Packets of a thousand that are lost.
     pub loss_permille: u32,

@@ -10,6 +10,7 @@
 mod figures;
 mod pool;
 mod process;
+mod rpc;
 mod transfers;
 mod wallet;
 

@@ -27,7 +27,7 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 10] = [
+pub(crate) const SECTIONS: [Section; 11] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
@@ -35,6 +35,7 @@ pub(crate) const SECTIONS: [Section; 10] = [
     ("kill", kill),
     ("nonces", nonces),
     ("pool", crate::pool::figures),
+    ("rpc", crate::rpc::figures),
     ("wallet", crate::wallet::figures),
     ("transfers", crate::transfers::figures),
     ("binary", binary),

@@ -236,6 +236,16 @@ impl IndexView {
         if read == bytes.len() { Ok(()) } else { Err(self.damaged(first)) }
     }
 
+    /// Drops the records from this number on, which are not believed: were they left there until those before them
+    /// are written anew, the next opening would believe them, if this one ends in an error.
+    pub(super) fn end_at(&self, records: u32) -> Result<(), StoreError> {
+        let size_bytes = self.file.size_bytes().map_err(StoreError::io("look at", &self.path))?;
+        if size_bytes > record_at(records) {
+            self.file.set_size(record_at(records)).map_err(StoreError::io("cut", &self.path))?;
+        }
+        Ok(())
+    }
+
     /// Visits records in file order, `from` to the last but `to`, through one buffer.
     pub(super) fn each(
         &self,

@@ -85,6 +85,7 @@ pub(super) fn open(disk: &dyn Disk, params: &Params, progress: &mut dyn FnMut(u6
     let (index, heaviest) = load_index(&data, view, identity, params)?;
     let index_rebuilt = !founded && index.last().end() < mark.durable_bytes();
     let loaded = index.records();
+    index.view.end_at(loaded)?;
     let mut opening = Opening { mark_path: disk.path(MARK), data, mark, index, heaviest, size_bytes };
     let cut = opening.read_rest(progress)?;
     opening.finish(disk, loaded)?;
@@ -260,15 +261,11 @@ impl Opening {
         Ok(Cut { offset, bytes: self.size_bytes - offset, reason })
     }
 
-    /// Leaves no stale record behind the index's end, makes the mark last that was found, or marks a file whose
-    /// mark was lost, and publishes the heaviest chain.
+    /// Makes the index last, and the mark that was found, or marks a file whose mark was lost, and publishes the
+    /// heaviest chain.
     fn finish(&mut self, disk: &dyn Disk, loaded: u32) -> Result<(), StoreError> {
         let view = &self.index.view;
         let (records, last) = (self.index.records(), *self.index.last());
-        let size_bytes = view.file.size_bytes().map_err(StoreError::io("look at", &view.path))?;
-        if size_bytes > record_at(records) {
-            view.file.set_size(record_at(records)).map_err(StoreError::io("cut", &view.path))?;
-        }
         // Else a later power cut could bring back records from before this cut among newer ones.
         view.file.sync().map_err(StoreError::io("sync", &view.path))?;
         let path = &self.data.path;

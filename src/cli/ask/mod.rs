@@ -150,18 +150,17 @@ impl Place {
         let mut start = "spindle daemon".to_owned();
         let mut with = |option: &str, value: Option<String>| {
             if let Some(value) = value {
-                start += &format!(" {option} {value}");
+                start.extend([" ", option, " ", &value]);
             }
         };
-        match config {
-            Some(config) => with("--config", Some(config.display().to_string())),
-            None => {
-                with("--network", Some(network.to_owned()).filter(|network| network != "local"));
-                with("--port", port.map(|port| port.to_string()));
-                with("--rpc-port", rpc_port.map(|port| port.to_string()));
-                with("--rpc-bind", rpc_bind.map(|ip| ip.to_string()));
-                with("--data-dir", data_dir.map(|directory| directory.display().to_string()));
-            }
+        if let Some(config) = config {
+            with("--config", Some(config.display().to_string()));
+        } else {
+            with("--network", Some(network.to_owned()).filter(|network| network != "local"));
+            with("--port", port.map(|port| port.to_string()));
+            with("--rpc-port", rpc_port.map(|port| port.to_string()));
+            with("--rpc-bind", rpc_bind.map(|ip| ip.to_string()));
+            with("--data-dir", data_dir.map(|directory| directory.display().to_string()));
         }
         let address = SocketAddr::new(ip, rpc_port.unwrap_or_else(neighbour));
         Ok(Self { params, address, data_dir: directory, start })

@@ -8,7 +8,7 @@ use crate::cli::ask::{Accepted, Nothing, command, say_done};
 use crate::cli::failure::Failure;
 
 /// A node stops within five seconds, whatever its peers do; a slow disk may take longer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 

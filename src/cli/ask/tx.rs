@@ -121,13 +121,13 @@ impl Tx {
                 self.id
             )));
         };
-        let shown = Shown::new(found)?;
+        let shown = Shown::new(&found)?;
         if self.json { output::say_json(&shown) } else { output::say(&shown.for_people()) }
     }
 }
 
 impl Shown {
-    fn new(found: Found) -> Result<Self, Failure> {
+    fn new(found: &Found) -> Result<Self, Failure> {
         let parts: Parts = serde_json::from_str(&found.as_json)?;
         let is_coinbase = parts.vin.iter().any(|source| matches!(source, Source::Gen { height } if *height > 0));
         let inputs = parts.vin.into_iter().filter_map(|source| match source {
@@ -152,16 +152,13 @@ impl Shown {
     fn for_people(&self) -> String {
         let time = self.time.map_or_else(|| "unknown".into(), |time| format!("{} UTC", when::utc(time * 1_000)));
         let mut lines = vec![format!("transaction     {}", self.id)];
-        match (self.height, self.block) {
-            (Some(height), Some(block)) => {
-                lines.push(format!("block           {block}"));
-                lines.push(format!("height          {height}, {} confirmations", self.confirmations));
-                lines.push(format!("time            {time}"));
-            }
-            _ => {
-                lines.push("height          none yet: it waits for a block".into());
-                lines.push(format!("came            {time}"));
-            }
+        if let (Some(height), Some(block)) = (self.height, self.block) {
+            lines.push(format!("block           {block}"));
+            lines.push(format!("height          {height}, {} confirmations", self.confirmations));
+            lines.push(format!("time            {time}"));
+        } else {
+            lines.push("height          none yet: it waits for a block".into());
+            lines.push(format!("came            {time}"));
         }
         let fee = if self.is_coinbase { "none: a coinbase".into() } else { amount::show(self.fee) };
         lines.push(format!("fee             {fee}"));

@@ -68,7 +68,7 @@ fn drawn(text: &str) -> String {
         screen += "\u{1b}[K\n";
     }
     if !hidden.is_empty() {
-        screen += &format!("… and {} lines more\u{1b}[K\n", hidden.len());
+        screen.extend(["… and ", &hidden.len().to_string(), " lines more\u{1b}[K\n"]);
     }
     screen + "\u{1b}[J"
 }

@@ -56,8 +56,8 @@ impl Conduct {
         if turn.chain.has_body(&id)? || self.room != Room::Enough {
             return Ok(());
         }
-        if let Some(&id) = [id, prev].iter().find(|id| turn.chain.is_condemned(id)) {
-            turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id } });
+        if let Some(&bad) = [id, prev].iter().find(|id| turn.chain.is_condemned(id)) {
+            turn.hang_up(peer, Reason::Rejected { id, reject: Reject::Condemned { id: bad } });
             return Ok(());
         }
         let Some(parent) = turn.chain.position(&prev)? else {

@@ -1,17 +1,24 @@
-//! What goes on inside: channels and the owner's turns; the log; the end.
+//! What goes on inside: threads, channels, the owner's turns and the ways of blocks; the log; the end.
 
 use log::LevelFilter;
 use serde::{Deserialize, Serialize};
 
+use crate::primitives::hash::Hash;
 use crate::rpc::call::{Done, Fine, Nothing};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::service::Service;
+use crate::rpc::threads::{self, Thread};
 use crate::runtime::handle::TURN_BOUNDS_US;
+use crate::runtime::trail::{Source, Trail};
 
 #[derive(Serialize)]
 struct Inside {
     queues: Vec<Queue>,
     status: Fine,
+    /// Empty where the system does not tell: `threads_by` says who does.
+    threads: Vec<Thread>,
+    threads_by: &'static str,
+    trails: Vec<ShownTrail>,
     turns: Turns,
     uptime_ms: u64,
 }
@@ -40,6 +47,43 @@ struct Class {
     count: u64,
 }
 
+/// The way of a tip through the threads.
+#[derive(Serialize)]
+struct ShownTrail {
+    hash: Hash,
+    height: u64,
+    /// `peer`, `miner`, `client` or `node`.
+    source: &'static str,
+    peer: Option<u64>,
+    taken_at_ms: u64,
+    waited_us: Option<u64>,
+    turn_us: u64,
+    durable_us: Option<u64>,
+    told: Vec<u64>,
+}
+
+impl From<Trail> for ShownTrail {
+    fn from(trail: Trail) -> Self {
+        let (source, peer) = match trail.source {
+            Source::Peer(peer) => ("peer", Some(peer.0)),
+            Source::Miner => ("miner", None),
+            Source::Client => ("client", None),
+            Source::Node => ("node", None),
+        };
+        Self {
+            hash: trail.id,
+            height: trail.height,
+            source,
+            peer,
+            taken_at_ms: trail.taken_at.0,
+            waited_us: trail.waited_us,
+            turn_us: trail.turn_us,
+            durable_us: trail.durable_us,
+            told: trail.told.into_iter().map(|peer| peer.0).collect(),
+        }
+    }
+}
+
 pub(in crate::rpc) fn get_inside(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
     let node = service.node();
     let queues = node.look(|view| view.queues().to_vec())?;
@@ -49,9 +93,13 @@ pub(in crate::rpc) fn get_inside(service: &Service, _: Nothing) -> Result<impl S
     let counts = turns.counts();
     let classes = TURN_BOUNDS_US.iter().zip(counts);
     let classes = classes.map(|(&bound, count)| Class { up_to_us: (bound != u64::MAX).then_some(bound), count });
+    let threads = threads::list();
     Ok(Inside {
         queues: queues.collect(),
         status: Fine::Ok,
+        threads_by: if threads.is_empty() { "nobody: this system does not tell" } else { "the kernel" },
+        threads,
+        trails: node.board().trails().durable().into_iter().map(ShownTrail::from).collect(),
         turns: Turns {
             classes: classes.collect(),
             count: counts.iter().sum(),

@@ -284,12 +284,11 @@ pub(in crate::rpc) fn submit(service: &Service, bytes: Vec<u8>) -> Result<Hash, 
     let refused = |why: &dyn std::fmt::Display| Fault::new(Code::WrongBlock, format!("the block is refused: {why}"));
     let (header, rest) = codec::decode_prefix::<Header>(&bytes).map_err(|error| refused(&error))?;
     check_place(service, params, header)?;
-    let block = match short_form(rest) {
-        Some(ids) => put_together(service, params, &bytes, ids)?,
-        None => {
-            let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
-            read.verified(service.node().verifier()).map_err(|reject| refused(&reject))?
-        }
+    let block = if let Some(ids) = short_form(rest) {
+        put_together(service, params, &bytes, ids)?
+    } else {
+        let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
+        read.verified(service.node().verifier()).map_err(|reject| refused(&reject))?
     };
     let id = block.id();
     match service.order(Order::SubmitBlock(Box::new(block)), SUBMIT_LIMIT)? {

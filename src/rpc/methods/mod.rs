@@ -6,6 +6,12 @@
 //!
 //! `rpc.md` is the page about all of it, and `tests/rpc.rs` holds the two together.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "all methods have one shape, so that each is a row of a table"
+)]
+
 pub(super) mod info;
 
 pub(super) mod blocks;

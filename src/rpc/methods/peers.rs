@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::limits::{ASKED_MAX, CREDITS, OUTBOX_BYTES};
+use crate::network::limits::{ASKED_MAX, CREDITS, OUTBOX_BYTES, REQUESTS_MAX};
+use crate::network::p2p::Traffic;
 use crate::node::addresses::Known;
 use crate::node::event::{Direction, PeerId, Target};
 use crate::node::orders::Order;
@@ -46,7 +47,6 @@ struct Connection {
     host: String,
     incoming: bool,
     ip: String,
-    is_program: bool,
     listen_port: u16,
     live_ms: u64,
     live_time: u64,
@@ -61,6 +61,8 @@ struct Connection {
     recv_count: u64,
     recv_idle_ms: u64,
     recv_idle_time: u64,
+    requests: usize,
+    requests_max: usize,
     send_count: u64,
     state: &'static str,
     target: Option<String>,
@@ -71,11 +73,8 @@ struct Connection {
 struct Seen {
     id: PeerId,
     peer: Peer,
-    read_bytes: u64,
-    written_bytes: u64,
-    outbox_bytes: usize,
-    credits: usize,
-    asked: usize,
+    /// `None`: it has just gone.
+    traffic: Option<Traffic>,
 }
 
 struct All {
@@ -88,18 +87,7 @@ struct All {
 
 fn see(view: &View<'_>) -> All {
     let (node, now) = (view.node, view.now);
-    let peers = node.peers().iter().map(|(id, peer)| {
-        let traffic = view.traffic(id);
-        Seen {
-            id,
-            peer: peer.clone(),
-            read_bytes: traffic.map_or(0, |traffic| traffic.read_bytes),
-            written_bytes: traffic.map_or(0, |traffic| traffic.written_bytes),
-            outbox_bytes: traffic.map_or(0, |traffic| traffic.outbox_bytes),
-            credits: traffic.map_or(0, |traffic| traffic.credits),
-            asked: traffic.map_or(0, |traffic| traffic.asked),
-        }
-    });
+    let peers = node.peers().iter().map(|(id, peer)| Seen { id, peer: peer.clone(), traffic: view.traffic(id) });
     All { now, behind: node.is_catching_up(now.mono), work: node.chain().tip().work, peers: peers.collect() }
 }
 
@@ -111,7 +99,9 @@ impl All {
 }
 
 fn show(now: Now, leads: bool, seen: Seen) -> Connection {
-    let Seen { id, peer, read_bytes, written_bytes, outbox_bytes, credits, asked } = seen;
+    let Seen { id, peer, traffic } = seen;
+    let of = |figure: fn(Traffic) -> usize| traffic.map_or(0, figure);
+    let (read_bytes, written_bytes) = traffic.map_or((0, 0), |traffic| (traffic.read_bytes, traffic.written_bytes));
     let (live_ms, idle_ms) = (now.mono.since(peer.came_at), now.mono.since(peer.heard_at));
     let ip = peer.address.ip().to_canonical();
     let (cumulative_difficulty, cumulative_difficulty_top64) = halves(peer.work);
@@ -119,12 +109,12 @@ fn show(now: Now, leads: bool, seen: Seen) -> Connection {
     Connection {
         address: SocketAddr::new(ip, peer.address.port()).to_string(),
         address_type: if ip.is_ipv4() { 1 } else { 2 },
-        asked,
+        asked: of(|traffic| traffic.asked),
         asked_max: ASKED_MAX,
         avg_download: kib_per_s(read_bytes),
         avg_upload: kib_per_s(written_bytes),
         connection_id: format!("{:032x}", id.0),
-        credits,
+        credits: of(|traffic| traffic.credits),
         credits_max: CREDITS,
         cumulative_difficulty,
         cumulative_difficulty_top64,
@@ -132,7 +122,6 @@ fn show(now: Now, leads: bool, seen: Seen) -> Connection {
         host: ip.to_string(),
         incoming: peer.direction == Direction::Inbound,
         ip: ip.to_string(),
-        is_program: peer.is_program(),
         listen_port: peer.listen_port,
         live_ms,
         live_time: live_ms / 1_000,
@@ -142,11 +131,13 @@ fn show(now: Now, leads: bool, seen: Seen) -> Connection {
         peer_id: format!("{:016x}", peer.nonce),
         ping_ms: peer.round_trip_ms,
         port: peer.address.port().to_string(),
-        queue_bytes: outbox_bytes,
+        queue_bytes: of(|traffic| traffic.outbox_bytes),
         queue_bytes_max: OUTBOX_BYTES,
         recv_count: read_bytes,
         recv_idle_ms: idle_ms,
         recv_idle_time: idle_ms / 1_000,
+        requests: of(|traffic| traffic.requests),
+        requests_max: REQUESTS_MAX,
         send_count: written_bytes,
         state: if leads { "synchronizing" } else { "normal" },
         target: peer.target.as_ref().map(ToString::to_string),

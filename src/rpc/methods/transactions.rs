@@ -236,12 +236,11 @@ fn fee_of(transfer: &Transaction) -> u64 {
     spent - made
 }
 
+/// A transaction that waits, and its bytes.
+pub(in crate::rpc) type Copied = (Waiting, Box<[u8]>);
+
 /// Those of these that wait, with their bytes, up to so many; whether that was all.
-pub(in crate::rpc) fn copy_waiting(
-    pool: &Mempool,
-    ids: &[Hash],
-    bytes_max: usize,
-) -> (Vec<(Waiting, Box<[u8]>)>, bool) {
+pub(in crate::rpc) fn copy_waiting(pool: &Mempool, ids: &[Hash], bytes_max: usize) -> (Vec<Copied>, bool) {
     let (mut copied, mut bytes) = (Vec::new(), 0);
     for id in ids {
         if let Some((waiting, transaction)) = pool.waiting(id).zip(pool.get(id)) {
