@@ -5,9 +5,8 @@
 //! as a set of hashes. It is meant to be read: from here down, in the order of the `mod` lines.
 //!
 //! Left out: scripts, pruning, assumed-valid blocks, checkpoints in the code, and protection of a small
-//! network against somebody with more hash power than all the others. Not here yet: what an RPC would say
-//! ([`rpc`] has the server for it); the [`wallet`], a program of its own in the same binary, asks a node over the
-//! peers' protocol ([`network::client`]).
+//! network against somebody with more hash power than all the others. The [`wallet`], a program of its own in the
+//! same binary, asks a node over its RPC ([`rpc::link`]), as every command does that asks one.
 //!
 //! # Threads
 //!
@@ -44,7 +43,8 @@
 //! # One transaction's way
 //!
 //! 1. `plan`, `sign` (`wallet/send.rs`): which coins, what comes back; the keys stay in the wallet's process.
-//! 2. `on_submit`, `judge` (`node/transactions/checking.rs`): from a wallet; from a peer it comes through
+//! 2. `send_raw_transaction` (`rpc/methods/transactions.rs`): from a wallet it comes as an order; `on_submit`, `judge`
+//!    (`node/transactions/checking.rs`): the order is followed, and answered; from a peer it comes through
 //!    `on_new` and `on_answer` (`node/transactions/mod.rs`).
 //! 3. `match_inputs` (`blockchain/mempool/mod.rs`): its coins are there, and nothing else spends them.
 //! 4. `verify` (`runtime/verify.rs`): its signatures, on other threads.

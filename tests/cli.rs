@@ -210,7 +210,6 @@ fn wrong_options() -> Vec<String> {
         "chain show --data-dir d",
         "chain show 1",
         "chain show 1 2 --data-dir d",
-        "daemon --mine-to miner.key",
         "daemon --mining-threads 2",
         "daemon --network regtest --bind 0.0.0.0",
         "daemon --network regtest --bind 192.168.1.1",

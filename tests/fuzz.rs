@@ -53,9 +53,12 @@ replayed! {
     transaction
     block
     session
+    headers
     node
+    sketch
     mempool
     ledger
+    recovery
     checkpoint
     condemned
     pool_file

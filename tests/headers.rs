@@ -243,6 +243,28 @@ fn newcomer_reads_headers_of_one_peer_at_a_time() {
     assert!(next.len() == 1 && next != beside, "{next:?}: has it the same?");
 }
 
+/// Goal: a peer whose headers take longer than a silent peer is given, because its connection is slow, is heard to
+/// the end; one that is silent is not. Method: an answer that comes after twenty seconds, with signs of it each second,
+/// and without.
+#[test]
+fn slow_headers_are_waited_for() {
+    for comes in [true, false] {
+        let (mut world, peer) = with_puppet(0);
+        follow(&mut world, peer);
+        for _ in 0..20 {
+            world.pass(1_000);
+            if comes {
+                world.step(0, Event::Progress { peer });
+            }
+        }
+        let gave_up = world.told(0).iter().any(|report| report.to_string().contains("sent no headers"));
+        assert_eq!(gave_up, !comes);
+        let headers = cheap_branch(&world.params, 5, 0xaa);
+        world.step(0, Event::Headers { peer, headers });
+        assert_eq!(world.members[0].node.chain().headers().len(), if comes { 5 } else { 0 });
+    }
+}
+
 /// Goal: who claims more work than it can show is cut. Method: a puppet's hello claims much; its headers
 /// end below.
 #[test]

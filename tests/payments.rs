@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
@@ -12,9 +12,6 @@ use std::thread::JoinHandle;
 use common::process::{Process, free_port, spindle};
 use serde_json::Value;
 use spindle::blockchain::params::{COIN, Params};
-use spindle::node::message::{Kind, Message};
-use spindle::primitives::codec::{List, decode_prefix};
-use spindle::primitives::frame::{FrameHeader, HEADER_BYTES};
 use spindle::wallet::{amount, file};
 use tempfile::TempDir;
 
@@ -209,7 +206,7 @@ fn mistakes_end_in_one_line_and_change_nothing() {
     assert!(alice.fails(1, "new", &[]).contains("already"));
     assert!(alice.fails(1, "restore", &["--words-file", "password"]).contains("already"));
     let nobody = alice.fails(1, "balance", &["--port", &free]);
-    assert!(nobody.contains("no node listens") && nobody.contains("spindle daemon --network regtest"), "{nobody}");
+    assert!(nobody.contains("no node runs here") && nobody.contains("spindle daemon --network regtest"), "{nobody}");
     let offline = alice.json("balance", &["--offline"]);
     assert_eq!((offline["confirmed"].as_str(), offline["height"].as_u64()), (Some("0.00000000"), Some(0)));
     assert_eq!(alice.json("history", &["--offline"]), Value::Array(vec![]));
@@ -299,7 +296,7 @@ fn payments_that_must_not_be_made_are_refused() {
     assert_eq!(alice.balance(port).iter().sum::<u64>(), supply(12) - fee);
 }
 
-/// What stands between a wallet and its node: passes everything on, but not a transaction.
+/// What stands between a wallet and its node's RPC: passes every question on, but not a transaction.
 fn proxy(node: u16, answer: Option<&'static str>) -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -307,47 +304,52 @@ fn proxy(node: u16, answer: Option<&'static str>) -> (u16, JoinHandle<()>) {
         let mut submitted = false;
         while !submitted {
             let (wallet, _) = listener.accept().expect("a wallet");
-            submitted = pass_on(wallet, TcpStream::connect(("127.0.0.1", node)).expect("a node"), answer);
+            submitted = pass_on(wallet, (port, node + 1_000), answer);
         }
     });
     (port, thread)
 }
 
-/// One connection through the proxy; says whether a transaction came.
-fn pass_on(mut wallet: TcpStream, mut node: TcpStream, answer: Option<&str>) -> bool {
-    let mut submitted = false;
-    let (mut from_node, mut to_wallet) = (node.try_clone().expect("a socket"), wallet.try_clone().expect("a socket"));
-    let back = std::thread::spawn(move || _ = std::io::copy(&mut from_node, &mut to_wallet));
-    while let Some((header, frame)) = next_frame(&mut wallet) {
-        if header.kind != Kind::SubmitTx as u8 {
-            node.write_all(&frame).expect("the node listens");
+/// One connection through the proxy, from one port to another; says whether a transaction came.
+fn pass_on(mut wallet: TcpStream, (from, to): (u16, u16), answer: Option<&str>) -> bool {
+    let mut node = TcpStream::connect(("127.0.0.1", to)).expect("a node");
+    while let Some(question) = next_message(&mut wallet) {
+        let end = question.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let head = std::str::from_utf8(&question[..end]).expect("a text");
+        if !head.starts_with("POST /sendrawtransaction ") {
+            // The node answers to its own name alone.
+            let head = head.replace(&format!("Host: 127.0.0.1:{from}"), &format!("Host: 127.0.0.1:{to}"));
+            node.write_all(&[head.as_bytes(), &question[end..]].concat()).expect("the node listens");
+            wallet.write_all(&next_message(&mut node).expect("an answer")).expect("the wallet listens");
             continue;
         }
-        submitted = true;
-        let Some(why) = answer else { break };
-        let (transaction, _) =
-            decode_prefix::<spindle::blockchain::transaction::Transaction>(&frame[HEADER_BYTES..]).expect("sound");
-        let why = List::first_of(why.as_bytes().to_vec());
-        wallet.write_all(&Message::Verdict { id: transaction.id(), why }.to_frame()).expect("the wallet listens");
+        let Some(why) = answer else { return true };
+        let body = format!("{{\"status\":\"Failed\",\"reason\":\"{why}\"}}");
+        write!(wallet, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+            .expect("the wallet listens");
+        return true;
     }
-    for stream in [&wallet, &node] {
-        let _ = stream.shutdown(Shutdown::Both);
-    }
-    back.join().expect("both ends are closed");
-    submitted
+    false
 }
 
-/// The next whole frame; none when the other side has gone.
-fn next_frame(stream: &mut TcpStream) -> Option<(FrameHeader, Vec<u8>)> {
-    let mut frame = vec![0; HEADER_BYTES];
-    match stream.read_exact(&mut frame) {
-        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
-        read => read.expect("a header"),
+/// The next question or answer, whole; none when the other side has gone.
+fn next_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = std::str::from_utf8(&bytes[..end]).expect("a text");
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            if bytes.len() >= end + 4 + length.map_or(0, |text| text.parse().expect("a number")) {
+                return Some(bytes);
+            }
+        }
+        let mut piece = [0; 4_096];
+        match stream.read(&mut piece) {
+            Ok(0) => return None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            read => bytes.extend_from_slice(&piece[..read.expect("it speaks")]),
+        }
     }
-    let header = FrameHeader::from_bytes(frame.first_chunk().expect("a header")).expect("ours");
-    frame.resize(HEADER_BYTES + header.length as usize, 0);
-    stream.read_exact(&mut frame[HEADER_BYTES..]).expect("a payload");
-    Some((header, frame))
 }
 
 /// Goal: a payment whose answer is lost is kept, and offered again by the next command; one that is refused is
@@ -365,7 +367,7 @@ fn a_payment_is_kept_when_the_link_breaks_and_forgotten_when_it_is_refused() {
 
     let (refusing, thread) = proxy(port, Some("the pool is full"));
     let refusing = refusing.to_string();
-    let words = [&to_bob, "2", "--note", "rye bread", "--yes", "--port", &refusing];
+    let words = [&to_bob, "2", "--note", "rye bread", "--yes", "--rpc-port", &refusing];
     let said = alice.fails(1, "send", &words);
     assert!(said.contains("nothing was sent") && said.contains("the pool is full"), "{said}");
     thread.join().expect("it has served");
@@ -377,7 +379,7 @@ fn a_payment_is_kept_when_the_link_breaks_and_forgotten_when_it_is_refused() {
 
     let (breaking, thread) = proxy(port, None);
     let breaking = breaking.to_string();
-    let said = alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--port", &breaking]);
+    let said = alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--rpc-port", &breaking]);
     assert!(said.contains("is signed and kept") && said.contains("offers it again"), "{said}");
     thread.join().expect("it has served");
     // Whoever would rather have the coins can; the payment is made again, byte by byte the same but for its order.
@@ -393,7 +395,7 @@ fn a_payment_is_kept_when_the_link_breaks_and_forgotten_when_it_is_refused() {
     assert_eq!(alice.balance(port), before);
     let (breaking, thread) = proxy(port, None);
     let breaking = breaking.to_string();
-    alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--port", &breaking]);
+    alice.fails(1, "send", &[&to_bob, "2", "--note", "rye bread", "--yes", "--rpc-port", &breaking]);
     thread.join().expect("it has served");
     assert_eq!(bob.balance(port), [0, 0, 0]);
     let output = alice.run("balance", &["--port", &port_text]);

@@ -48,7 +48,7 @@ pay() {
     await "the same tip on both nodes" agree 11 || return
 
     say "the first wallet pays $amount to the second, over the first node"
-    answer=$(wallet 0 send "${addresses[1]}" "$amount" --yes --port "${ports[0]}" 2>&1) || { broke "the first wallet could not pay: $answer" || return; }
+    answer=$(wallet 0 send "${addresses[1]}" "$amount" --yes --port "${ports[0]}" --data-dir "$here/first" 2>&1) || { broke "the first wallet could not pay: $answer" || return; }
     while IFS= read -r line; do say "    $line"; done <<<"$answer"
     txid=$(sed -n 's/^sent .* in transaction \([0-9a-f]\{64\}\),.*/\1/p' <<<"$answer")
     await "transaction ${txid:0:16} in the second node's mempool" told 1 "$before" "transaction $txid waits" || return

@@ -202,8 +202,6 @@ fn answers_come_only_to_questions() {
     let other = Message::Missing(Hash([8; 32])).to_frame();
     let asked = [Asked::Blocks(vec![first.id()])];
     assert_eq!(ends(|| open(&asked), &other), Some(Reason::Unasked { kind: Kind::Missing }));
-    let verdict = Message::Verdict { id: Hash::ZERO, why: List::default() }.to_frame();
-    assert_eq!(ends(|| open(&[]), &verdict[..13]), Some(Reason::Unasked { kind: Kind::Verdict }), "we submit nothing");
 }
 
 /// A transfer of a coin by its number into one output, signed by the key of another number.

@@ -55,7 +55,9 @@ fn the_first_seeds_are_clean() {
     });
     let outcomes: Vec<Outcome> = halves.into_iter().flat_map(|half| half.join().expect("clean")).collect();
     let mut reached = Reached::default();
-    outcomes.iter().for_each(|outcome| reached.extend(&outcome.figures.reached));
+    for outcome in &outcomes {
+        reached.extend(&outcome.figures.reached);
+    }
     assert_eq!(reached.missing(), [""; 0], "these never came to pass");
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let counts = [

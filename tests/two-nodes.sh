@@ -136,7 +136,7 @@ new_wallet() {
 # balance WALLET NODE: what it has by this node's account, as `CONFIRMED UNCONFIRMED IMMATURE HEIGHT`.
 balance() {
     local answer
-    answer=$(wallet "$1" balance --port "${ports[$2]}") || return
+    answer=$(wallet "$1" balance --port "${ports[$2]}" --data-dir "$here/${names[$2]}") || return
     awk '{ print $NF }' <<<"$answer" | xargs
 }
 

@@ -77,7 +77,7 @@ pub struct DaemonCommand {
     /// threads that mine [1]
     #[argh(option, from_str_fn(mining_threads))]
     mining_threads: Option<usize>,
-    /// whom mined blocks pay: a wallet's address, a public key in hex, or a key file, made on first use
+    /// whom mined blocks pay, with `--mine` or when blocks are asked for: a wallet's address, a public key in hex, or a key file, made on first use
     /// [miner.key in the data directory]
     #[argh(option)]
     mine_to: Option<String>,
@@ -180,13 +180,12 @@ impl DaemonCommand {
             None => directory::default_for(&params.spec().name, port)?,
         };
         directory::check(&data_dir)?;
-        if !self.mine {
-            let idle = [("--mining-threads", self.mining_threads.is_some()), ("--mine-to", self.mine_to.is_some())];
-            if let Some((option, _)) = idle.iter().find(|(_, given)| *given) {
-                return Err(Failure::options(format!("option `{option}` does nothing without `--mine`; add that")));
-            }
+        if !self.mine && self.mining_threads.is_some() {
+            return Err(Failure::options("option `--mining-threads` does nothing without `--mine`; add that"));
         }
-        let mine_to = if self.mine { Some(MineTo::check(&params, self.mine_to.as_deref(), &data_dir)?) } else { None };
+        // Without `--mine` it is for blocks that are asked for.
+        let pays = self.mine || self.mine_to.is_some();
+        let mine_to = if pays { Some(MineTo::check(&params, self.mine_to.as_deref(), &data_dir)?) } else { None };
         let config = Config {
             bind: SocketAddr::new(self.bind, port),
             peers: self.peer,

@@ -19,8 +19,6 @@ use crate::primitives::frame::HEADER_BYTES;
 
 /// Connections from others, unless the configuration says otherwise.
 pub const INBOUND_MAX: usize = 32;
-/// One in so many of these is kept for this machine: strangers do not keep the owner from his own node.
-pub const LOOPBACK_PART: usize = 16;
 /// Connections that we make, unless the configuration says otherwise.
 pub const OUTBOUND_MAX: usize = 8;
 /// Both together: what the sums below are over. A larger configuration has a larger sum.

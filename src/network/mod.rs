@@ -15,16 +15,12 @@
 //! link. From then on the owner holds the only senders of credits, asked and outbox: dropping them
 //! ends both threads. [`p2p`] is the owner's side of all that. [`limits`] has every cap with its cost.
 //!
-//! [`client`] is the other end of one such socket, for a program that only asks.
-//!
 //! `tests/schedules.rs` compiles these files a second time on channels, locks and sockets of a model, and lets their
 //! threads meet in every order that chance comes upon.
 
 pub mod limits;
 
 pub mod p2p;
-
-pub mod client;
 
 pub(crate) mod connection;
 

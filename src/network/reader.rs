@@ -277,7 +277,6 @@ fn name_of(event: &Event) -> String {
         Event::BlockTxsMissing { block, .. } => return format!("{:?} {block:.12}", Kind::Missing),
         Event::GetPool { .. } => Kind::GetPool,
         Event::Pool { ids, .. } => return format!("{:?}, {} of them", Kind::Pool, ids.len()),
-        Event::SubmitTx { transaction, .. } => return format!("{:?} {:.12}", Kind::SubmitTx, transaction.id()),
         // A session gives nothing else.
         other => return format!("{other:?}"),
     };

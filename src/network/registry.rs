@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::network::connection::Connection;
-use crate::network::limits::{INBOUND_PER_IP, INBOUND_PER_PRIVATE_IP, LOOPBACK_PART, REFUSED_MAX};
+use crate::network::limits::{INBOUND_PER_IP, INBOUND_PER_PRIVATE_IP, REFUSED_MAX};
 use crate::node::event::PeerId;
 use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
@@ -66,10 +66,8 @@ impl Registry {
         if state.refused.get(&from).is_some_and(|until| now < *until) {
             return Err(Reason::Banned);
         }
-        let kept = if ip.to_canonical().is_loopback() { 0 } else { self.inbound_max / LOOPBACK_PART };
-        let all = self.inbound_max - kept;
-        if state.inbound >= all {
-            return Err(Reason::Full { limit: all });
+        if state.inbound >= self.inbound_max {
+            return Err(Reason::Full { limit: self.inbound_max });
         }
         let count = state.inbound_from.entry(from).or_default();
         if *count >= limit {
@@ -227,10 +225,10 @@ mod tests {
         assert_eq!(fill("2001:db8::2").0, 0, "the same /64");
         let strangers: Vec<String> = (0..4).map(|n| format!("198.51.{n}.7")).collect();
         let filled: Vec<usize> = strangers.iter().map(|address| fill(address).0).collect();
-        assert_eq!(filled, [4, 4, 4, 1], "29 in all");
-        assert_eq!(fill("198.51.9.7"), (0, Reason::Full { limit: 29 }), "one place is kept for this machine");
-        assert_eq!(fill("127.0.0.1"), (1, Reason::Full { limit: 30 }));
-        places.truncate(28);
+        assert_eq!(filled, [4, 4, 4, 2], "30 in all");
+        assert_eq!(fill("198.51.9.7"), (0, Reason::Full { limit: 30 }));
+        assert_eq!(fill("127.0.0.1"), (0, Reason::Full { limit: 30 }));
+        places.truncate(29);
         assert!(registry.admit(ip("198.51.9.7"), Wall(0)).is_ok());
     }
 

@@ -217,13 +217,6 @@ pub enum Event {
         /// The ids, ascending.
         ids: Vec<Hash>,
     },
-    /// A wallet hands in a transaction.
-    SubmitTx {
-        /// Who.
-        peer: PeerId,
-        /// Right in itself, but for its signatures.
-        transaction: Box<ReadTx>,
-    },
     /// The signatures of an [`Effect::Verify`] are checked.
     Verified {
         /// For each, in the order given.
@@ -283,7 +276,6 @@ impl Event {
             | Self::Txs { peer, .. }
             | Self::GetPool { peer, .. }
             | Self::Pool { peer, .. }
-            | Self::SubmitTx { peer, .. }
             | Self::GetPeers { peer }
             | Self::Peers { peer, .. } => Some(*peer),
             Self::Tick

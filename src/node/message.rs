@@ -84,10 +84,6 @@ pub enum Kind {
     GetPool = 19,
     /// A page of the answer.
     Pool = 20,
-    /// A wallet's transaction, on its way to everybody.
-    SubmitTx = 21,
-    /// What became of it.
-    Verdict = 22,
 }
 
 impl Kind {
@@ -114,8 +110,6 @@ impl Kind {
             Self::BlockTxs,
             Self::GetPool,
             Self::Pool,
-            Self::SubmitTx,
-            Self::Verdict,
         ];
         all.into_iter().find(|kind| *kind as u8 == number)
     }
@@ -138,8 +132,6 @@ impl Kind {
             Self::Peers => 2 + 18 * ADDRESSES_MAX,
             Self::Bye => 256,
             Self::GetBlockTxs => 32 + 2 + 2 * TRANSFERS_MAX,
-            Self::SubmitTx => TRANSACTION_BYTES_MAX,
-            Self::Verdict => 32 + 2 + 250,
         }
     }
 }
@@ -294,15 +286,6 @@ pub enum Message {
     GetPool(Hash),
     /// Ascending; fewer than 1,000 are the last.
     Pool(List<Hash, TX_IDS_MAX>),
-    /// The transaction's bytes. Only programs on the same machine may send it.
-    SubmitTx(Vec<u8>),
-    /// A submitted transaction waits in the pool, or is refused.
-    Verdict {
-        /// Its id.
-        id: Hash,
-        /// Empty if it waits; else why it is refused, for people.
-        why: Text<250>,
-    },
 }
 
 impl Message {
@@ -328,8 +311,6 @@ impl Message {
             Self::BlockTxs { .. } => Kind::BlockTxs,
             Self::GetPool(_) => Kind::GetPool,
             Self::Pool(_) => Kind::Pool,
-            Self::SubmitTx(_) => Kind::SubmitTx,
-            Self::Verdict { .. } => Kind::Verdict,
         }
     }
 
@@ -351,8 +332,6 @@ impl Message {
             Self::GetBlockTxs { block, places } => codec::encode(&(*block, places)),
             Self::BlockTxs { block, transfers } => join(codec::encode(block), transfers),
             Self::GetPool(after) => codec::encode(after),
-            Self::SubmitTx(transaction) => transaction.clone(),
-            Self::Verdict { id, why } => codec::encode(&(*id, why)),
         };
         let mut frame = Vec::with_capacity(crate::primitives::frame::HEADER_BYTES + payload.len());
         frame_into(self.kind() as u8, &payload, &mut frame);
@@ -391,11 +370,6 @@ impl Message {
             }
             Kind::GetPool => Self::GetPool(codec::decode(payload)?),
             Kind::Pool => Self::Pool(codec::decode(payload)?),
-            Kind::SubmitTx => codec::decode::<Transaction>(payload).map(|_| Self::SubmitTx(payload.to_vec()))?,
-            Kind::Verdict => {
-                let (id, why) = codec::decode(payload)?;
-                Self::Verdict { id, why }
-            }
         })
     }
 }

@@ -106,12 +106,6 @@ impl Peer {
         self.round_trip_ms.unwrap_or(u64::MAX)
     }
 
-    /// Whether it is a program on this machine that asks us something, such as a wallet: it came by itself
-    /// and listens nowhere.
-    pub fn is_program(&self) -> bool {
-        self.direction == Direction::Inbound && self.listen_port == 0 && self.address.ip().is_loopback()
-    }
-
     /// Where it can be dialled, as far as we know.
     pub fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {

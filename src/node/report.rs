@@ -95,8 +95,6 @@ pub enum Report {
         height: u64,
         /// Peers now.
         peers: usize,
-        /// How loud: each wallet command is a peer for a moment, and no news.
-        level: Level,
     },
     /// A peer went.
     Disconnected {
@@ -108,8 +106,6 @@ pub enum Report {
         reason: Reason,
         /// Peers now.
         peers: usize,
-        /// How loud.
-        level: Level,
     },
     /// A dial came to nothing.
     DialFailed {
@@ -166,10 +162,7 @@ impl Report {
     pub fn level(&self) -> Level {
         match self {
             Self::Refused { .. } | Self::Room { .. } => Level::Warn,
-            Self::Connected { level, .. }
-            | Self::Disconnected { level, .. }
-            | Self::DialFailed { level, .. }
-            | Self::Note { level, .. } => *level,
+            Self::DialFailed { level, .. } | Self::Note { level, .. } => *level,
             _ => Level::Info,
         }
     }

@@ -270,8 +270,6 @@ impl Session {
             Kind::Txs => !self.txs_asked.is_empty(),
             Kind::BlockTxs => !self.block_txs_asked.is_empty(),
             Kind::Pool => self.pools_asked > 0,
-            // Only a wallet submits, and a wallet is not what a node connects to.
-            Kind::Verdict => false,
             _ => true,
         };
         if asked { Ok(()) } else { Err(Reason::Unasked { kind }) }
@@ -312,12 +310,8 @@ impl Session {
                 self.pools_asked -= 1;
                 Output::Event(Event::Pool { peer, ids: ids.into_vec() })
             }
-            Message::SubmitTx(bytes) => {
-                let transaction = ReadTx::read(&self.config.params, &bytes);
-                Output::Event(Event::SubmitTx { peer, transaction: Box::new(transaction.map_err(bad_transaction)?) })
-            }
-            // These three are read where they lie, and nobody is let through with the fourth.
-            Message::Txs(_) | Message::BlockTxs { .. } | Message::Verdict { .. } => {
+            // These two are read where they lie.
+            Message::Txs(_) | Message::BlockTxs { .. } => {
                 return Err(Reason::OutOfPlace { kind: message.kind() });
             }
         })

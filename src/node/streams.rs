@@ -77,6 +77,8 @@ struct Stream {
     stage: Stage,
     /// When the question went out that is not answered yet.
     asked_at: Option<Mono>,
+    /// When some of a large frame came last: slow, not silent.
+    moved_at: Mono,
     /// Where to ask from next; `None` for our own locator.
     from: Option<Hash>,
     /// The best that we could say we have when the question went out; nothing after it in the answer
@@ -89,7 +91,7 @@ struct Stream {
 impl Stream {
     /// One that goes on from here.
     fn on(stage: Stage, from: Hash, end: Position) -> Self {
-        Self { stage, asked_at: None, from: Some(from), end: Some(end), not_before: Mono(0) }
+        Self { stage, asked_at: None, moved_at: Mono(0), from: Some(from), end: Some(end), not_before: Mono(0) }
     }
 }
 
@@ -143,8 +145,14 @@ struct Judged {
 impl Streams {
     /// A peer has something whose parent we do not know: follow it.
     pub fn follow(&mut self, peer: PeerId) {
-        let stream = Stream { stage: Stage::Heavy, asked_at: None, from: None, end: None, not_before: Mono(0) };
-        self.of_peers.entry(peer).or_insert(stream);
+        self.of_peers.entry(peer).or_insert(Stream {
+            stage: Stage::Heavy,
+            asked_at: None,
+            moved_at: Mono(0),
+            from: None,
+            end: None,
+            not_before: Mono(0),
+        });
     }
 
     /// A peer has told of a block whose parent we do not know. If it has claimed more work than we have, its turn
@@ -182,10 +190,10 @@ impl Streams {
 
     /// The answer to our question: decides what the stream is from now on.
     pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
+        // Asked for, but the stream was given up meanwhile: too late to be a reason for asking again at once.
+        let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
         self.answer_ms = ANSWER_MS;
         self.paused.remove(&peer);
-        // Asked for, but the stream was given up meanwhile.
-        let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
         let Some(first) = headers.first() else {
             if let (Some(end), Some(known)) = (stream.end, turn.peers.get_mut(peer))
                 && known.work == end.work
@@ -404,10 +412,18 @@ impl Streams {
         }
     }
 
+    /// A large frame is on its way: a message of headers takes a slow connection longer than a silent peer is given.
+    pub fn on_progress(&mut self, now: Mono, peer: PeerId) {
+        if let Some(stream) = self.of_peers.get_mut(&peer) {
+            stream.moved_at = now;
+        }
+    }
+
     /// Gives up on silent peers, and asks again for what was early.
     pub fn on_tick(&mut self, turn: &mut Turn) {
         let now = turn.now;
-        let late = |stream: &Stream| stream.asked_at.is_some_and(|at| now.mono.since(at) >= self.answer_ms);
+        let silent_ms = |stream: &Stream| stream.asked_at.map(|at| now.mono.since(at.max(stream.moved_at)));
+        let late = |stream: &Stream| silent_ms(stream).is_some_and(|silent_ms| silent_ms >= self.answer_ms);
         let silent: Vec<PeerId> = self.of_peers.iter().filter(|(_, stream)| late(stream)).map(|(id, _)| *id).collect();
         for peer in silent {
             self.of_peers.remove(&peer);

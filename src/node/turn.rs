@@ -94,9 +94,8 @@ impl Turn<'_> {
         {
             self.out.push(Effect::Refuse { ip: gone.address.ip(), until: Some(until) });
         }
-        let level = if gone.is_program() && !reason.is_fault() { Level::Debug } else { Level::Info };
         let (address, peers) = (gone.address, self.peers.len());
-        self.tell(Report::Disconnected { peer, address, reason: reason.clone(), peers, level });
+        self.tell(Report::Disconnected { peer, address, reason: reason.clone(), peers });
         self.lost.push((gone, reason));
     }
 }

@@ -173,7 +173,7 @@ impl Blocks<'_> {
     }
 
     fn take(&mut self) -> Result<Vec<u8>, LinkError> {
-        if self.at == self.bytes.len() {
+        if self.at > 0 && self.at == self.bytes.len() {
             self.ask()?;
         }
         let rest = &self.bytes[self.at..];

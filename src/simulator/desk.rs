@@ -35,7 +35,7 @@ impl Desk {
         self.control.push_back(event);
     }
 
-    /// From a peer's thread; `credit`: whose credit it cost.
+    /// From a peer's thread, or from people; `credit`: whose credit it cost.
     pub(crate) fn inbox(&mut self, event: Event, credit: Option<PeerId>) {
         self.inbox.push_back((event, credit));
         self.most = self.most.max(self.inbox.len());

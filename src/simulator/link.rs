@@ -16,6 +16,8 @@ use crate::simulator::queue::At;
 
 /// Bytes that two sockets and the wire between them hold.
 pub(crate) const WINDOW_BYTES: usize = 64 << 10;
+/// No wire cuts smaller pieces than this, unless it shreds.
+const PACKET_BYTES: usize = 1_500;
 /// A packet is sent again after this.
 const RESEND_US: u64 = 200_000;
 
@@ -123,8 +125,11 @@ impl Stream {
         let Range { start, end } = piece.range;
         let mut from = start;
         while from < end {
-            let cut = self.wire.shreds && end - from > 1 && chance.permille(200);
-            let to = if cut { from + 1 + chance.below(end - from - 1) } else { end };
+            // As much as comes in half a second: on a slow wire the front of a long answer is there before its end.
+            let most = usize::try_from(self.wire.bytes_per_s / 2).unwrap_or(usize::MAX).max(PACKET_BYTES);
+            let whole = end.min(from.saturating_add(most));
+            let cut = self.wire.shreds && whole - from > 1 && chance.permille(200);
+            let to = if cut { from + 1 + chance.below(whole - from - 1) } else { whole };
             let at = self.arrival(now, to - from, chance);
             self.flight.push_back((at, Piece { frame: Arc::clone(&piece.frame), range: from..to }));
             arrivals.push(at);

@@ -8,16 +8,16 @@
 mod peers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::blockchain::block::CheckedBlock;
 use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::disk::{self, Disk};
 use crate::blockchain::storage::{CHECKPOINT, StoreError, Syncer, checkpoint};
-use crate::node::event::{Direction, Effect, Event, PeerId};
+use crate::node::event::{Effect, Event, PeerId};
 use crate::node::message::{Hello, Message};
-use crate::node::reason::Reason;
+use crate::node::orders::{Order, Ticket};
 use crate::node::serve::Server;
 use crate::node::session::SessionConfig;
 use crate::node::{Node, NodeConfig};
@@ -67,6 +67,7 @@ pub(crate) struct Process {
     desk: Desk,
     ends: BTreeMap<PeerId, End>,
     next_peer: u64,
+    next_ticket: u64,
     /// Addresses that are sent away at the door.
     refused: BTreeMap<IpAddr, Wall>,
     /// Batches whose signatures are being checked.
@@ -115,6 +116,7 @@ impl Process {
             desk: Desk::default(),
             ends: BTreeMap::new(),
             next_peer: 0,
+            next_ticket: 0,
             refused: BTreeMap::new(),
             verifying: VecDeque::new(),
             busy_until: net.now,
@@ -336,16 +338,11 @@ impl Process {
 
     // --- people ---
 
-    /// Something of our own to a wallet's node: it talks to us as a program on the same machine does.
+    /// A transaction that somebody hands in, as by RPC. What becomes of it the chain tells.
     pub(crate) fn submit(&mut self, net: &mut Net, transaction: ReadTx) -> Result<(), StoreError> {
-        let peer = PeerId(self.next_peer);
-        self.next_peer += 1;
-        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        let hello = Hello { nonce: u64::MAX - peer.0, listen_port: 0, height: 0, work: 0, ..self.hello() };
-        let direction = Direction::Inbound;
-        self.desk.inbox(Event::Connected { peer, direction, address, target: None, hello: Box::new(hello) }, None);
-        self.desk.inbox(Event::SubmitTx { peer, transaction: Box::new(transaction) }, None);
-        self.desk.inbox(Event::Closed { peer, reason: Reason::Closed }, None);
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.desk.inbox(Event::Order { ticket, order: Order::Submit(Box::new(transaction)) }, None);
         self.run(net)
     }
 

@@ -13,7 +13,7 @@ use crate::node::reason::Reason;
 /// What must come to pass in many drawn stories.
 ///
 /// Not among them: `Generate`, which only a person asks for.
-pub const MUST: [&str; 51] = [
+pub const MUST: [&str; 52] = [
     "trouble Partition",
     "trouble Reset",
     "trouble Stall",
@@ -40,6 +40,7 @@ pub const MUST: [&str; 51] = [
     "effect Save",
     "effect Mine",
     "effect Tell",
+    "effect Answer",
     "vice Equivocator",
     "vice Selfish",
     "vice Withholder",

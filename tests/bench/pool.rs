@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use spindle::blockchain::block::{Block, CheckedBlock};
@@ -29,7 +29,10 @@ use spindle::primitives::codec::{self, List};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, SecretKey};
 use spindle::primitives::time::Wall;
+use spindle::rpc::client::Client;
+use spindle::rpc::link::NodeLink;
 use spindle::runtime::{self, Config};
+use spindle::wallet::link::Link;
 
 use crate::figures::{Figure, spread};
 use crate::process::{Daemon, fresh_dir};
@@ -41,9 +44,9 @@ const TRANSFER_FEE_MIN: u64 = 268;
 /// Transactions of a block whose latency is measured, and how many such blocks.
 const BLOCK_TXS: usize = 3_000;
 const BLOCKS: usize = 7;
-/// Transactions of the least fee that are poured over a node, and how many of them wait for a verdict at a time.
+/// Transactions of the least fee that are poured over a node, and how many wallets do that together.
 const FLOOD_TXS: usize = 100_000;
-const FLOOD_WINDOW: usize = 64;
+const FLOOD_WALLETS: usize = 6;
 /// Coins that one coinbase is split into.
 const SPLIT: usize = 1_000;
 
@@ -225,12 +228,6 @@ impl Peer {
         self
     }
 
-    /// Hands one in as a wallet does.
-    fn submit(&mut self, transaction: &CheckedTx) {
-        self.say(&Message::SubmitTx(transaction.bytes().to_vec()));
-        while !matches!(self.hear(), Message::Verdict { .. }) {}
-    }
-
     /// Waits until all of these are announced.
     fn count(&mut self, wanted: &HashSet<Hash>) -> Instant {
         let mut seen = HashSet::new();
@@ -274,6 +271,17 @@ fn relay_rate() -> Figure {
     }
 }
 
+/// What hands transactions in to the first node.
+fn wallet() -> NodeLink {
+    NodeLink::new(Client::new(([127, 0, 0, 1], 10_801).into(), None))
+}
+
+/// Whether it is let in is not the question here.
+fn hand_in(wallet: &mut NodeLink, transaction: &CheckedTx) {
+    let transaction: Transaction = codec::decode(transaction.bytes()).expect("it was encoded here");
+    wallet.submit(&transaction).expect("the node answers");
+}
+
 /// A node under a flood of transactions that pay the least, and one that pays ten times as much.
 fn flood() -> Vec<Figure> {
     let dir = fresh_dir("flood-a");
@@ -286,29 +294,29 @@ fn flood() -> Vec<Figure> {
     let second = Daemon::start(9802, &fresh_dir("flood-b"), &["--peer", "127.0.0.1:9801"]);
     second.wait_for("durable height=");
     let mut listener = Peer::connect(&coins.params, ([127, 0, 0, 1], 9802).into(), 77);
-    let address = ([127, 0, 0, 1], 9801).into();
-    let mut wallet = Peer::connect(&coins.params, address, 78);
-    let (params, arrival) = (Arc::clone(&coins.params), std::sync::mpsc::channel());
+    let arrival = std::sync::mpsc::channel();
     let (sender, wanted) = (arrival.0, honest.id());
     let listening = std::thread::spawn(move || {
         let _ = sender.send(listener.count(&HashSet::from([wanted])));
     });
-    let (mut sent, mut heard, mut begun) = (0, 0, None);
-    while heard < cheap.len() {
-        while sent < cheap.len() && sent - heard < FLOOD_WINDOW {
-            wallet.say(&Message::SubmitTx(cheap[sent].bytes().to_vec()));
-            sent += 1;
+    let (sent, begun) = (AtomicUsize::new(0), OnceLock::new());
+    std::thread::scope(|scope| {
+        for part in cheap.chunks(cheap.len().div_ceil(FLOOD_WALLETS)) {
+            let (sent, begun, honest) = (&sent, &begun, &honest);
+            scope.spawn(move || {
+                let mut wallet = wallet();
+                for transaction in part {
+                    hand_in(&mut wallet, transaction);
+                    if sent.fetch_add(1, Ordering::Relaxed) == FLOOD_TXS * 9 / 10 {
+                        // In the middle of it.
+                        begun.set(Instant::now()).expect("once");
+                        hand_in(&mut wallet, honest);
+                    }
+                }
+            });
         }
-        if sent >= FLOOD_TXS * 9 / 10 && begun.is_none() {
-            // In the middle of it, from somebody else.
-            begun = Some(Instant::now());
-            Peer::connect(&params, address, 79).submit(&honest);
-        }
-        if let Message::Verdict { .. } = wallet.hear() {
-            heard += 1;
-        }
-    }
-    let begun = begun.expect("nine tenths are sent before all");
+    });
+    let begun = *begun.get().expect("nine tenths are sent before all");
     let arrived = arrival.1.recv_timeout(Duration::from_secs(30)).expect("it reaches the second node");
     listening.join().expect("it ends with what it waited for");
     let peak = [&first, &second].map(|daemon| daemon.status_kib("VmHWM") as f64 / 1024.0);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
+use rayon::ThreadPool;
 use spindle::blockchain::block::{Block, Header};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
@@ -16,16 +17,23 @@ use spindle::primitives::codec::List;
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::{Key, Signature};
 use spindle::primitives::stealth::{TxSecret, scalar_of};
+use spindle::rpc::client::Client;
+use spindle::rpc::link::NodeLink;
 use spindle::wallet::file::{Contents, Cost, Secrets, WalletFile};
-use spindle::wallet::keys::SpendKeys;
+use spindle::wallet::keys::{SpendKeys, ViewKeys};
 use spindle::wallet::state::{Mark, State};
+use spindle::wallet::sync::Sync;
 use spindle::wallet::{scan, words};
 
 use crate::figures::{Figure, spread};
+use crate::process::{Daemon, chain_of_transfers};
 
 const BLOCKS: u64 = 20;
 const TRANSFERS: u64 = 1_000;
 const ROUNDS: usize = 7;
+/// Transactions of the chain that is read from a daemon, and where that answers.
+const SCANNED: u64 = 100_000;
+const RPC_PORT: u16 = 10_811;
 
 pub(crate) fn figures() -> Vec<Figure> {
     let params = Params::regtest();
@@ -57,6 +65,12 @@ pub(crate) fn figures() -> Vec<Figure> {
         },
         Figure { what: "the same on all cores", must: "", aim: "60,000 tx/s", measured: spread(all, rate) },
         Figure {
+            what: "a new wallet reads a running daemon's chain of 100,000 transactions over its RPC, all cores",
+            must: "20,000 tx/s",
+            aim: "60,000 tx/s",
+            measured: spread(over_rpc(&params, keys.view(), &pool), rate),
+        },
+        Figure {
             what: "a wrong password is refused after",
             must: "2 s",
             aim: "0.5 s",
@@ -70,6 +84,22 @@ pub(crate) fn figures() -> Vec<Figure> {
             ),
         },
     ]
+}
+
+/// All that a wallet does to catch up, from a running daemon.
+fn over_rpc(params: &Params, keys: &ViewKeys, pool: &ThreadPool) -> Vec<f64> {
+    let daemon = Daemon::start(RPC_PORT - 1_000, &chain_of_transfers(SCANNED), &[]);
+    daemon.wait_for("listening");
+    let scan = |_| {
+        let mut link = NodeLink::new(Client::new(([127, 0, 0, 1], RPC_PORT).into(), None));
+        let mut state = State::new(Mark { height: 0, id: params.genesis_id() });
+        let (save, progress) = (&mut |_: &State| Ok(()), &mut |_, _| {});
+        let start = Instant::now();
+        let sync = Sync { params, keys, pool: Some(pool), now: 0, save, progress };
+        sync.run(&mut state, &mut link).expect("an honest node");
+        SCANNED as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..3).map(scan).collect()
 }
 
 /// What no scan can do without.

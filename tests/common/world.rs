@@ -16,6 +16,7 @@ use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{CoinId, Input, Outpoint, Transaction};
 use spindle::node::event::{Announced, Asked, Direction, Effect, Event, PeerId, Target};
 use spindle::node::message::{Hello, Message, NewBlock};
+use spindle::node::orders::{Order, Ticket};
 use spindle::node::reason::Reason;
 use spindle::node::report::Report;
 use spindle::node::serve::{Request, Server};
@@ -87,6 +88,7 @@ pub(crate) struct World {
     pub(crate) verifying: Verifying,
     /// A digest of all events and effects so far, if the test compares them.
     pub(crate) transcript: Option<Hash>,
+    next_ticket: u64,
 }
 
 /// What becomes of transactions whose signatures are to be verified.
@@ -106,7 +108,16 @@ impl World {
         let params = Arc::new(params);
         let now = Now { mono: Mono(0), wall: Wall(START) };
         let (verifying, transcript) = (Verifying::AtOnce, None);
-        let mut world = Self { params, now, members: Vec::new(), ends: Vec::new(), cut: false, verifying, transcript };
+        let mut world = Self {
+            params,
+            now,
+            members: Vec::new(),
+            ends: Vec::new(),
+            cut: false,
+            verifying,
+            transcript,
+            next_ticket: 1,
+        };
         for _ in 0..nodes {
             world.add(MemoryDisk::default());
         }
@@ -568,15 +579,19 @@ impl World {
         ids
     }
 
-    /// A wallet beside a node hands a transaction in; gives the node's number for it. What the node says to
-    /// it goes nowhere.
-    pub(crate) fn submit(&mut self, who: Who, transfer: &Transaction) -> PeerId {
-        let peer = self.puppet(who, [127, 0, 0, 1]);
-        self.step(who, Event::SubmitTx { peer, transaction: Box::new(self.read(transfer)) });
+    /// Somebody hands a transaction in, and all that follows happens.
+    pub(crate) fn submit(&mut self, who: Who, transfer: &Transaction) {
+        self.hand_in(who, transfer);
         self.settle();
-        self.step(who, Event::Closed { peer, reason: Reason::Closed });
-        self.settle();
-        peer
+    }
+
+    /// Somebody hands a transaction in; gives the ticket under which he is answered.
+    pub(crate) fn hand_in(&mut self, who: Who, transfer: &Transaction) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let order = Order::Submit(Box::new(self.read(transfer)));
+        self.step(who, Event::Order { ticket, order });
+        ticket
     }
 
     /// A transaction as a session would hand it over.

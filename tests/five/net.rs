@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use spindle::blockchain::params::{NetworkSpec, Params};
-use spindle::network::client::Client;
 use spindle::primitives::hash::Hash;
 use spindle::primitives::rng::Rng;
+use spindle::rpc::client::Client;
+use spindle::rpc::link::NodeLink;
+use spindle::wallet::link::Link;
 use tempfile::TempDir;
 
 use crate::common::process::{PATIENCE, spindle, steady_port};
@@ -157,7 +159,7 @@ impl Net {
     /// A node's tip, as it tells whoever asks.
     fn tip(&self, number: usize) -> (u64, Hash) {
         let port = self.nodes[number].orders.port;
-        let mut client = Client::connect(&self.params, port, "five", 77).expect("it answers");
+        let mut client = NodeLink::new(Client::new(([127, 0, 0, 1], port + 1_000).into(), None));
         let mut tip = (0, self.params.genesis_id());
         while let Some(last) = client.headers(&[tip.1]).expect("it answers").last() {
             tip = (last.height, last.id());

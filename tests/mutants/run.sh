@@ -34,7 +34,7 @@ printf '| bug | found by | seeds | seconds |\n| --- | --- | --- | --- |\n'
 for patch in "$root"/tests/mutants/*.patch; do
     name=$(basename "$patch" .patch)
     is_wanted "$name" || continue
-    if ! patch -s -p1 --no-backup-if-mismatch <"$patch" >&2; then
+    if ! patch -s -p1 -F0 --no-backup-if-mismatch <"$patch" >&2; then
         echo "$name no longer applies" >&2
         exit 1
     fi
@@ -57,6 +57,6 @@ for patch in "$root"/tests/mutants/*.patch; do
         row="$words | $((seed - first + 1))"
     fi
     printf '| %s | %s | %s |\n' "$name" "$row" "$(($(date +%s) - began))"
-    patch -s -R -p1 --no-backup-if-mismatch <"$patch" >&2
+    patch -s -R -p1 -F0 --no-backup-if-mismatch <"$patch" >&2
 done
 [ "$missed" -eq 0 ]

@@ -31,7 +31,6 @@ struct Connection {
     /// Blocks, genesis included.
     height: u64,
     incoming: bool,
-    is_program: bool,
     live_ms: u64,
     peer: u64,
     ping_ms: Option<u64>,
@@ -65,7 +64,7 @@ struct Peer {
     out_bytes: u64,
     /// What waits to be sent to it.
     queue_bytes: u64,
-    /// `normal`, `syncing`: it leads while we catch up, or `client`: a program, and no node.
+    /// `normal`, or `syncing`: it leads while we catch up.
     state: &'static str,
 }
 
@@ -130,7 +129,6 @@ impl Shown {
 impl From<Connection> for Peer {
     fn from(connection: Connection) -> Self {
         let state = match connection.state.as_str() {
-            _ if connection.is_program => "client",
             "synchronizing" => "syncing",
             _ => "normal",
         };

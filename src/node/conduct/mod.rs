@@ -157,7 +157,10 @@ impl Conduct {
             Event::Pong { peer, nonce } => turn.peers.pong(now.mono, peer, nonce),
             Event::Headers { peer, headers } => self.streams.on_headers(turn, peer, &headers)?,
             Event::Blocks { peer, blocks } => self.on_blocks(turn, peer, blocks)?,
-            Event::Progress { peer } => self.sync.on_progress(now.mono, peer),
+            Event::Progress { peer } => {
+                self.sync.on_progress(now.mono, peer);
+                self.streams.on_progress(now.mono, peer);
+            }
             Event::Missing { peer, last } => self.sync.on_missing(turn, peer, last),
             Event::NewBlock { peer, block } => self.on_new_block(turn, peer, block)?,
             Event::BlockTxs { peer, block, transfers } => {
@@ -173,7 +176,6 @@ impl Conduct {
             }
             Event::GetPool { peer, after } => self.transactions.on_get_pool(turn, peer, after),
             Event::Pool { peer, ids } => self.transactions.on_pool(turn, peer, &ids),
-            Event::SubmitTx { peer, transaction } => self.transactions.on_submit(turn, peer, *transaction),
             Event::Verified { verdicts } => self.transactions.on_verified(turn, verdicts),
             Event::GetPeers { peer } => self.on_get_peers(turn, peer),
             // Asked for once per connection, so no peer can pour addresses into the book.
@@ -250,9 +252,7 @@ impl Conduct {
         let newcomer = Newcomer { peer, direction, address, target, hello };
         let surplus = turn.peers.add(turn.now.mono, self.config.nonce, newcomer, &mut self.rng);
         let (agent, height, peers) = (shown(&hello.agent), hello.height, turn.peers.len());
-        let is_program = turn.peers.get(peer).is_some_and(Peer::is_program);
-        let level = if is_program { Level::Debug } else { Level::Info };
-        turn.tell(Report::Connected { peer, direction, address, agent, height, peers, level });
+        turn.tell(Report::Connected { peer, direction, address, agent, height, peers });
         if let Some(surplus) = surplus {
             turn.hang_up(surplus, Reason::Duplicate);
             if surplus == peer {
@@ -285,7 +285,7 @@ impl Conduct {
     fn on_order(&mut self, turn: &mut Turn, ticket: Ticket, order: Order) -> Result<(), StoreError> {
         let done = match order {
             Order::Submit(transaction) => {
-                self.transactions.on_order(turn, ticket, *transaction);
+                self.transactions.on_submit(turn, ticket, *transaction);
                 return Ok(());
             }
             Order::SubmitBlock(block) => return self.on_submitted(turn, ticket, *block),

@@ -1,7 +1,7 @@
 //! What is checked of a transaction, and what follows from the verdict.
 //!
 //! Signatures are verified elsewhere, a batch at a time ([`Effect::Verify`]): those of one peer together, so that
-//! blame is certain; a wallet's alone; those of the saved file in their old order. No transaction is ever in two
+//! blame is certain; one that was handed in by an order alone; those of the saved file in their old order. No transaction is ever in two
 //! batches, whoever brings it. While the chain walks nothing is judged: on moving ground what is right today looks
 //! wrong.
 
@@ -12,14 +12,10 @@ use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
 use crate::blockchain::mempool::PoolReject;
 use crate::blockchain::reject::Reject;
 use crate::node::event::{Effect, PeerId};
-use crate::node::message::{Kind, Message};
 use crate::node::orders::{Answer, Ticket};
-use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
 use crate::node::report::{Level, Report};
-use crate::node::transactions::exchange::KNOWN_MAX;
 use crate::node::turn::Turn;
-use crate::primitives::codec::List;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Wall;
 
@@ -28,7 +24,7 @@ use crate::primitives::time::Wall;
 pub(super) enum Origin {
     /// Its address is to blame even if it has gone meanwhile.
     Peer(PeerId, IpAddr),
-    Wallet,
+    Order,
     /// Our own file says when it arrived.
     File(Wall),
 }
@@ -38,39 +34,16 @@ pub(super) enum Origin {
 pub(super) struct Checking {
     origin: Origin,
     size_bytes: usize,
-    /// They wait for a verdict.
-    askers: Vec<Asker>,
-}
-
-/// Who handed one in and hears what becomes of it.
-#[derive(Clone, Copy, Debug)]
-enum Asker {
-    Peer(PeerId),
-    Order(Ticket),
+    /// Orders that wait for a verdict.
+    tickets: Vec<Ticket>,
 }
 
 impl Transactions {
-    /// A wallet hands one in. It hears what becomes of it, so it may not be held as an orphan.
-    pub fn on_submit(&mut self, turn: &mut Turn, peer: PeerId, transaction: ReadTx) {
-        let Some(known) = turn.peers.get(peer) else { return };
-        if scope(known.address.ip()) != Scope::Loopback {
-            return turn.hang_up(peer, Reason::OutOfPlace { kind: Kind::SubmitTx });
-        }
-        if let Some(exchange) = self.exchanges.get_mut(&peer) {
-            exchange.known.add(&transaction.id(), KNOWN_MAX);
-        }
-        self.submit(turn, Asker::Peer(peer), transaction);
-    }
-
-    /// The same by an order.
-    pub fn on_order(&mut self, turn: &mut Turn, ticket: Ticket, transaction: ReadTx) {
-        self.submit(turn, Asker::Order(ticket), transaction);
-    }
-
-    fn submit(&mut self, turn: &mut Turn, asker: Asker, transaction: ReadTx) {
+    /// Somebody hands one in. He hears what becomes of it, so it may not be held as an orphan.
+    pub fn on_submit(&mut self, turn: &mut Turn, ticket: Ticket, transaction: ReadTx) {
         let id = transaction.id();
         if let Some(checking) = self.verifying.get_mut(&id) {
-            checking.askers.push(asker);
+            checking.tickets.push(ticket);
             return;
         }
         // In a block it is as good as waiting: its sender wants it there, and sees it there with the next block.
@@ -80,22 +53,22 @@ impl Transactions {
             PoolReject::Reorganising.to_string()
         } else {
             match turn.pool.match_inputs(&transaction, &turn.chain.ground(turn.now)) {
-                Ok(()) if self.verify(turn, vec![(Origin::Wallet, transaction)]) => {
-                    self.verifying.entry(id).and_modify(|checking| checking.askers.push(asker));
+                Ok(()) if self.verify(turn, vec![(Origin::Order, transaction)]) => {
+                    self.verifying.entry(id).and_modify(|checking| checking.tickets.push(ticket));
                     return;
                 }
                 Ok(()) => "the node is busy with other transactions; try again".into(),
                 Err(reject) => reject.to_string(),
             }
         };
-        tell_verdict(turn, asker, id, why);
+        tell_verdict(turn, ticket, why);
     }
 
     /// Has the signatures of a peer's transactions checked; if too many are being checked, they are asked for
     /// again later.
     pub(super) fn verify_of(&mut self, turn: &mut Turn, peer: PeerId, mut transactions: Vec<ReadTx>) {
         let Some(ip) = turn.peers.get(peer).map(|peer| peer.address.ip()) else { return };
-        // A wallet may have brought it meanwhile.
+        // An order may have brought it meanwhile.
         transactions.retain(|transaction| !self.verifying.contains_key(&transaction.id()));
         let ids: Vec<Hash> = transactions.iter().map(|transaction| transaction.id()).collect();
         let origin = Origin::Peer(peer, ip);
@@ -113,7 +86,7 @@ impl Transactions {
             return false;
         }
         for (origin, transaction) in &batch {
-            let checking = Checking { origin: *origin, size_bytes: transaction.bytes().len(), askers: Vec::new() };
+            let checking = Checking { origin: *origin, size_bytes: transaction.bytes().len(), tickets: Vec::new() };
             self.verifying_bytes += checking.size_bytes;
             let twin = self.verifying.insert(transaction.id(), checking);
             assert!(twin.is_none(), "a transaction is in one batch only");
@@ -152,7 +125,7 @@ impl Transactions {
 
     /// The verdict on one.
     fn judge(&mut self, turn: &mut Turn, id: Hash, verdict: Result<CheckedTx, Reject>) {
-        let Checking { origin, size_bytes, askers } =
+        let Checking { origin, size_bytes, tickets } =
             self.verifying.remove(&id).expect("what is verified was given to be, once");
         self.verifying_bytes -= size_bytes;
         let arrived = match origin {
@@ -183,15 +156,15 @@ impl Transactions {
             Err(PoolReject::Rule(reject)) => blame(turn, origin, reject),
             Err(reject) => match origin {
                 Origin::Peer(peer, _) => drop(self.refuse(turn, peer, id, reject)),
-                Origin::Wallet => {}
+                Origin::Order => {}
                 Origin::File(_) => {
                     turn.note(Level::Debug, format!("transaction {id:.12} no longer waits: {reject}"));
                 }
             },
         }
         self.release(turn, id);
-        for asker in askers {
-            tell_verdict(turn, asker, id, why.clone());
+        for ticket in tickets {
+            tell_verdict(turn, ticket, why.clone());
         }
     }
 
@@ -217,17 +190,9 @@ impl Transactions {
 }
 
 /// Tells whoever handed it in what became of a transaction; no words mean that it waits.
-fn tell_verdict(turn: &mut Turn, asker: Asker, id: Hash, why: String) {
-    match asker {
-        Asker::Order(ticket) => {
-            let verdict = if why.is_empty() { Ok(()) } else { Err(why) };
-            turn.out.push(Effect::Answer { ticket, answer: Answer::Done(verdict) });
-        }
-        Asker::Peer(peer) if turn.peers.get(peer).is_some() => {
-            turn.send(peer, Message::Verdict { id, why: List::first_of(why.into_bytes()) });
-        }
-        Asker::Peer(_) => {}
-    }
+fn tell_verdict(turn: &mut Turn, ticket: Ticket, why: String) {
+    let verdict = if why.is_empty() { Ok(()) } else { Err(why) };
+    turn.out.push(Effect::Answer { ticket, answer: Answer::Done(verdict) });
 }
 
 /// Cuts whoever sent what could be in no block. Who has hung up before the verdict is not let in again so soon.

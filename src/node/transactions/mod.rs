@@ -25,7 +25,6 @@ use crate::blockchain::mempool::{Offer, PoolReject, Saved, Source};
 use crate::blockchain::reject::Reject;
 use crate::node::event::{Asked, Direction, Effect, PeerId};
 use crate::node::message::{Message, TX_IDS_MAX, TXS_BYTES};
-use crate::node::peers::{Scope, scope};
 use crate::node::reason::Reason;
 use crate::node::report::Level;
 use crate::node::transactions::exchange::{
@@ -326,12 +325,12 @@ impl Transactions {
         turn.send(peer, Message::Txs(transactions));
     }
 
-    /// A peer wants to know what waits: a page of ids. All of the pool is looked at for that, so strangers
-    /// get each page once.
+    /// A peer wants to know what waits: a page of ids. All of the pool is looked at for that, so each peer
+    /// gets each page once.
     pub fn on_get_pool(&self, turn: &mut Turn, peer: PeerId, after: Hash) {
         let Some(known) = turn.peers.get_mut(peer) else { return };
         let goes_on = known.pool_from.is_some_and(|from| after >= from);
-        if !goes_on && scope(known.address.ip()) != Scope::Loopback {
+        if !goes_on {
             return turn.send(peer, Message::Pool(List::default()));
         }
         let mut ids: Vec<Hash> = turn.pool.ids().filter(|id| *id > after).collect();

@@ -20,13 +20,16 @@ mod block;
 mod checkpoint;
 mod condemned;
 mod frames;
+mod headers;
 mod ledger;
 mod mempool;
 mod messages;
 mod network_spec;
 mod node;
 mod pool_file;
+mod recovery;
 mod session;
+mod sketch;
 mod texts;
 mod transaction;
 mod wallet_file;
@@ -35,15 +38,18 @@ mod wallet_file;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Target); 15] = [
+pub(crate) const TARGETS: [(&str, Target); 18] = [
     ("frames", frames::run),
     ("messages", messages::run),
     ("transaction", transaction::run),
     ("block", block::run),
     ("session", session::run),
+    ("headers", headers::run),
     ("node", node::run),
+    ("sketch", sketch::run),
     ("mempool", mempool::run),
     ("ledger", ledger::run),
+    ("recovery", recovery::run),
     ("checkpoint", checkpoint::run),
     ("condemned", condemned::run),
     ("pool_file", pool_file::run),

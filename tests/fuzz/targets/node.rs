@@ -3,7 +3,7 @@
 //!
 //! The input is a story, told in events. What reaches the core is what sessions let through, so blocks and
 //! transactions are right in themselves, and answers come to questions; everything else may be wrong. What must
-//! always hold is in `machine.rs`.
+//! always hold is in `machine.rs`. In the end an honest peer comes, and the node must follow it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,6 +27,8 @@ use super::{kit, session};
 
 const EVENTS_MAX: usize = 160;
 const PEERS_MAX: usize = 6;
+/// Seconds in which a node has found out that everybody else is silent.
+const PATIENCE: usize = 400;
 
 pub(crate) fn run(data: &[u8]) {
     let mut input = Bytes::new(data);
@@ -37,6 +39,7 @@ pub(crate) fn run(data: &[u8]) {
         }
         story.happen(&mut input);
     }
+    story.follow_the_honest();
     story.machine.finish();
 }
 
@@ -295,9 +298,8 @@ impl Story {
     }
 
     fn submit(&mut self, input: &mut Bytes<'_>) {
-        let Some(peer) = self.peer(input) else { return };
         let transaction = input.pick(&universe().transactions).expect("there are some").clone();
-        self.machine.step(Event::SubmitTx { peer, transaction: Box::new(transaction) });
+        self.machine.order(Order::Submit(Box::new(transaction)));
     }
 
     /// A miner of ours has found a block: on the template that it was given, or by itself.
@@ -314,6 +316,58 @@ impl Story {
         let id = block.id();
         self.machine.step(Event::Mined { block: Box::new(block) });
         assert!(self.machine.node.chain().tip().work > 0, "after block {id} there is something");
+    }
+
+    // --- the end ---
+
+    /// Somebody honest comes, with a branch that is heavier than that of whoever came before and told the truth. The
+    /// others say nothing more: they cost time, and nothing else.
+    fn follow_the_honest(&mut self) {
+        self.machine.disk.set_free_bytes(1 << 40);
+        let leaf = universe().leaves[1];
+        let branch = universe().branch(&leaf);
+        let (height, work) = (branch.len() as u64, branch.len() as u128);
+        let hello = Hello { nonce: 77, height, work, ..self.machine.hello() };
+        let peer = self.machine.connect(None, SocketAddr::from(([8, 8, 77, 77], 50_000)), hello, leaf);
+        for _ in 0..PATIENCE {
+            while self.answer_honestly(peer, &branch) {}
+            self.machine.synced();
+            if self.machine.node.chain().tip().work >= work {
+                return;
+            }
+            self.machine.pass(1_000);
+            self.machine.step(Event::Tick);
+            assert!(self.machine.links.contains_key(&peer), "an honest peer is hung up on");
+        }
+        panic!("an honest peer's chain is not followed");
+    }
+
+    /// The oldest question of an honest peer, answered as it should be; false if there is none.
+    fn answer_honestly(&mut self, peer: PeerId, branch: &[CheckedHeader]) -> bool {
+        let Some(link) = self.machine.links.get_mut(&peer).filter(|link| !link.asked.is_empty()) else { return false };
+        let event = match link.asked.remove(0) {
+            (Asked::Headers, Message::GetHeaders(locator)) => {
+                let known = |id: &Hash| branch.iter().position(|header| header.id() == *id);
+                let start = locator.iter().find_map(known).map_or(0, |place| place + 1);
+                Event::Headers { peer, headers: branch[start..].to_vec() }
+            }
+            // It may be asked for a branch that it has not shown, since it says that it is ahead.
+            (Asked::Blocks(ids), _) => {
+                let body = |id: &Hash| {
+                    let known = universe().find(id).filter(|_| branch.iter().any(|header| header.id() == *id));
+                    known.and_then(|known| known.body.clone())
+                };
+                let blocks: Option<Vec<CheckedBlock>> = ids.iter().map(body).collect();
+                let last = *ids.last().expect("runs are not empty");
+                blocks.map_or(Event::Missing { peer, last }, |blocks| Event::Blocks { peer, blocks })
+            }
+            (Asked::Txs(asked), _) => Event::Txs { peer, asked, transactions: Vec::new() },
+            (Asked::Pool, _) => Event::Pool { peer, ids: Vec::new() },
+            (Asked::Peers, _) => Event::Peers { peer, addresses: Vec::new() },
+            (asked, message) => unreachable!("{message:?} asks a peer that has announced nothing for {asked:?}"),
+        };
+        self.machine.step(event);
+        true
     }
 }
 

@@ -110,7 +110,6 @@ pub(crate) fn prepared() -> &'static [(Kind, Vec<u8>)] {
             Message::Txs(transfers.clone()),
             Message::Txs(transfers[..1].to_vec()),
             Message::Txs(Vec::new()),
-            Message::SubmitTx(transfers[0].clone()),
             Message::Ping(1),
             Message::Pong(2),
             Message::GetPeers,

@@ -10,6 +10,7 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::checkpoint;
 use spindle::node::event::{Effect, Event, Target};
 use spindle::node::message::Message;
+use spindle::node::orders::{Answer, Order, Ticket};
 use spindle::node::report::Report;
 use spindle::node::{Node, NodeConfig};
 use spindle::primitives::codec::List;
@@ -24,6 +25,8 @@ use crate::words;
 
 /// What a sync of the disk takes.
 const SYNC_MS: u64 = 4;
+/// From a wallet to the node beside it.
+const LOOPBACK_MS: u64 = 1;
 /// What verifying the signatures of a payment takes.
 const VERIFY_MS: u64 = 1;
 
@@ -36,7 +39,7 @@ impl Stage {
             secret: [u8::try_from(who).expect("few machines"); 16],
             agent: host.name.clone(),
             listen_port: 9000,
-            connect: host.connects_to.iter().map(|&to| Target::Address(self.address(to))).collect(),
+            connect: host.connects_to.iter().map(|&to| Target::Address(Self::address(to))).collect(),
             seeds: false,
             // Only whom it is told to: a story has no chance acquaintances.
             outbound_max: 0,
@@ -200,8 +203,30 @@ impl Stage {
             }
             Effect::Tell(report) => self.tell(who, &report),
             // Stories say when a block is found.
-            Effect::Mine { .. } | Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
+            Effect::Mine { .. } | Effect::Generate { .. } | Effect::Miners { .. } => {}
+            Effect::Answer { ticket, answer } => self.tell_wallet(who, ticket, &answer),
         }
+    }
+
+    /// A wallet beside a node hands a payment in.
+    pub(crate) fn hand_in(&mut self, who: Who, transaction: ReadTx) {
+        let (id, ticket) = (transaction.id(), Ticket(self.handed_in.len() as u64));
+        self.handed_in.push(id);
+        let (name, words) = (self.hosts[who].name.clone(), format!("submit {}", self.names.of(&id)));
+        self.line_of_wallet("wallet", &name, &words);
+        let event = Event::Order { ticket, order: Order::Submit(Box::new(transaction)) };
+        self.plan(LOOPBACK_MS, Happening::Event(who, self.hosts[who].life, Box::new(event)));
+    }
+
+    /// It hears what became of it.
+    fn tell_wallet(&mut self, who: Who, ticket: Ticket, answer: &Answer) {
+        let id = self.handed_in[usize::try_from(ticket.0).expect("few payments")];
+        let words = match answer {
+            Answer::Done(Err(why)) => format!("{} is refused: {}", self.names.of(&id), self.names.in_text(why)),
+            _ => format!("{} waits", self.names.of(&id)),
+        };
+        let name = self.hosts[who].name.clone();
+        self.line_of_wallet(&name, "wallet", &words);
     }
 
     fn tell(&mut self, who: Who, report: &Report) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use spindle::blockchain::block::{Block, CheckedHeader};
+use spindle::blockchain::checked_tx::ReadTx;
 use spindle::blockchain::position::Position;
 use spindle::blockchain::template::Template;
 use spindle::blockchain::transaction::{Input, Outpoint, Transaction};
@@ -173,20 +174,15 @@ impl Play {
     /// A wallet beside a node hands in a payment.
     fn pay(&mut self, name: &str, payment: &str, coin: &str, fee: u64) -> Result<(), String> {
         let who = self.who(name)?;
+        if self.stage.running(who).is_none() {
+            return Err(format!("{name} does not run"));
+        }
         let coin = *self.coins.get(coin).ok_or_else(|| format!("{coin} made no coin"))?;
         let transfer = pay(&self.stage.params, &[coin], &[coin.input.amount - fee]);
         self.name_coin(payment, coin_from(&transfer, 0));
         self.stage.names.add(transfer.id(), payment);
-        let wallet = Actor::Puppet(Puppet::Wallet { transfer: codec::encode::<Transaction>(&transfer) });
-        let wallet = match self.stage.find("wallet") {
-            Some(known) => {
-                self.stage.hosts[known].life += 1;
-                self.stage.hosts[known].actor = wallet;
-                known
-            }
-            None => self.stage.add("wallet", wallet),
-        };
-        self.stage.dial(wallet, who);
+        let read = ReadTx::read(&self.stage.params, &codec::encode(&transfer)).expect("right in itself");
+        self.stage.hand_in(who, read);
         Ok(())
     }
 
@@ -217,7 +213,7 @@ impl Play {
     fn liar(&mut self, name: &str, model: &str) -> Result<(), String> {
         let model = self.who(model)?;
         let (blocks, tip) = match &self.stage.hosts[model].actor {
-            Actor::Puppet(Puppet::Liar { blocks, tip }) => (blocks.clone(), *tip),
+            Actor::Puppet(Puppet { blocks, tip }) => (blocks.clone(), *tip),
             Actor::Node(running) => {
                 let chain = running.node.chain();
                 let reader = chain.reader();
@@ -228,16 +224,16 @@ impl Play {
                 };
                 ((1..=chain.tip().header.height).map(shown).collect(), *chain.tip_position())
             }
-            _ => return Err(format!("{} shows nothing", self.stage.hosts[model].name)),
+            Actor::Nothing => return Err(format!("{} shows nothing", self.stage.hosts[model].name)),
         };
-        self.stage.add(name, Actor::Puppet(Puppet::Liar { blocks, tip }));
+        self.stage.add(name, Actor::Puppet(Puppet { blocks, tip }));
         Ok(())
     }
 
     fn liar_mut(&mut self, name: &str) -> Result<(&mut Vec<Shown>, &mut Position), String> {
         let who = self.who(name)?;
         match &mut self.stage.hosts[who].actor {
-            Actor::Puppet(Puppet::Liar { blocks, tip }) => Ok((blocks, tip)),
+            Actor::Puppet(Puppet { blocks, tip }) => Ok((blocks, tip)),
             _ => Err(format!("{name} is no liar")),
         }
     }

@@ -1,5 +1,4 @@
-//! Those who speak the protocol but are no nodes: a peer that shows what it was given, true or not, and a
-//! wallet that hands in one payment.
+//! Who speaks the protocol but is no node: a peer that shows what it was given, true or not.
 
 use spindle::blockchain::block::{Block, Header};
 use spindle::blockchain::params::Params;
@@ -17,13 +16,11 @@ pub(crate) struct Shown {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Who it plays.
+/// Shows a chain, and answers for it.
 #[derive(Debug)]
-pub(crate) enum Puppet {
-    /// Shows a chain, and answers for it.
-    Liar { blocks: Vec<Shown>, tip: Position },
-    /// Hands this in, and hangs up when it has heard what became of it.
-    Wallet { transfer: Vec<u8> },
+pub(crate) struct Puppet {
+    pub(crate) blocks: Vec<Shown>,
+    pub(crate) tip: Position,
 }
 
 /// What it does with a message.
@@ -32,16 +29,11 @@ pub(crate) enum Answer {
     Say(Message),
     /// These blocks, each in a frame.
     Show(Vec<Shown>),
-    HangUp,
 }
 
 impl Puppet {
     /// What it says of itself.
     pub(crate) fn hello(&self, params: &Params, nonce: u64) -> Hello {
-        let (height, work) = match self {
-            Self::Liar { tip, .. } => (tip.height, tip.work),
-            Self::Wallet { .. } => (0, 0),
-        };
         Hello {
             protocol_least: PROTOCOL_LEAST,
             protocol_greatest: PROTOCOL_GREATEST,
@@ -49,21 +41,16 @@ impl Puppet {
             nonce,
             agent: List::first_of(b"puppet".to_vec()),
             listen_port: 0,
-            height,
-            work,
+            height: self.tip.height,
+            work: self.tip.work,
             activations: List::default(),
         }
     }
 
     /// What it does when it hears this.
     pub(crate) fn hears(&self, message: Message) -> Option<Answer> {
-        let (blocks, transfer) = match self {
-            Self::Liar { blocks, .. } => (&blocks[..], None),
-            Self::Wallet { transfer } => (&[][..], Some(transfer)),
-        };
+        let blocks = &self.blocks[..];
         Some(match message {
-            Message::HelloAck(_) => Answer::Say(Message::SubmitTx(transfer?.clone())),
-            Message::Verdict { .. } => Answer::HangUp,
             Message::Ping(nonce) => Answer::Say(Message::Pong(nonce)),
             Message::GetPeers => Answer::Say(Message::Peers(List::default())),
             Message::GetPool(_) => Answer::Say(Message::Pool(List::default())),

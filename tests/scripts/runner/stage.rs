@@ -2,7 +2,7 @@
 //! of one millisecond, the one planned first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use spindle::blockchain::checked_tx::ReadTx;
@@ -91,6 +91,8 @@ pub(crate) struct Stage {
     pub(crate) links: Vec<Link>,
     /// Between these nothing arrives.
     pub(crate) cuts: BTreeSet<(Who, Who)>,
+    /// What wallets have handed in, by the number of the ticket.
+    pub(crate) handed_in: Vec<Hash>,
     now_ms: u64,
     planned: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
@@ -110,6 +112,7 @@ impl Stage {
             hosts: Vec::new(),
             links: Vec::new(),
             cuts: BTreeSet::new(),
+            handed_in: Vec::new(),
             now_ms: 0,
             planned: BTreeMap::new(),
             sequence: 0,
@@ -206,16 +209,13 @@ impl Stage {
         }
     }
 
-    /// Where a machine is: a public place of its own, and a wallet on the machine of whom it talks to.
-    pub(crate) fn address(&self, who: Who) -> SocketAddr {
-        match self.hosts[who].actor {
-            Actor::Puppet(Puppet::Wallet { .. }) => SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
-            _ => SocketAddr::from(([198, 51, 100, u8::try_from(who + 1).expect("few machines")], 9000)),
-        }
+    /// Where a machine is: a public place of its own.
+    pub(crate) fn address(who: Who) -> SocketAddr {
+        SocketAddr::from(([198, 51, 100, u8::try_from(who + 1).expect("few machines")], 9000))
     }
 
     pub(crate) fn host_at(&self, address: SocketAddr) -> Option<Who> {
-        (0..self.hosts.len()).find(|&who| self.address(who) == address)
+        (0..self.hosts.len()).find(|&who| Self::address(who) == address)
     }
 
     /// A line about one machine.
@@ -229,11 +229,16 @@ impl Stage {
         self.trace.line(self.now_ms, &who, what);
     }
 
+    /// A line about what a node and a wallet beside it say to each other.
+    pub(crate) fn line_of_wallet(&mut self, from: &str, to: &str, what: &str) {
+        self.trace.line(self.now_ms, &format!("{from} → {to}"), what);
+    }
+
     /// A text for people, with names in place of hashes, and of what `who` calls its peers.
     pub(crate) fn in_words(&self, who: Who, text: &str) -> String {
         let mut text = self.names.in_text(text);
         for host in 0..self.hosts.len() {
-            text = text.replace(&self.address(host).to_string(), &self.hosts[host].name);
+            text = text.replace(&Self::address(host).to_string(), &self.hosts[host].name);
         }
         // The greatest numbers first: `peer 1` is also the beginning of `peer 12`.
         for (link, side) in self.ends_of(who).into_iter().rev() {

@@ -10,14 +10,12 @@ use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK, frame_in
 use spindle::primitives::hash::Hash;
 
 use crate::common::verifier;
-use crate::puppet::{Answer, Puppet, Shown, next_message};
+use crate::puppet::{Answer, Shown, next_message};
 use crate::stage::{Actor, Happening, Life, Stage, Who};
 use crate::words;
 
 /// From one machine to another.
 const LATENCY_MS: u64 = 10;
-/// From a program to another on the same machine.
-const LOOPBACK_MS: u64 = 1;
 /// A dial that nobody answers is given up after this.
 const CONNECT_MS: u64 = 3_000;
 
@@ -57,18 +55,16 @@ impl Stage {
 
     /// Somebody dials.
     pub(crate) fn dial(&mut self, from: Who, to: Who) {
-        if !self.is_program(from) {
-            let words = format!("dials {}", self.hosts[to].name);
-            self.line(from, &words);
-        }
-        let in_ms = if self.is_cut(from, to) { CONNECT_MS } else { self.latency_ms(from) };
+        let words = format!("dials {}", self.hosts[to].name);
+        self.line(from, &words);
+        let in_ms = if self.is_cut(from, to) { CONNECT_MS } else { LATENCY_MS };
         let life = self.hosts[from].life;
         self.plan(in_ms, Happening::Dialled { from, life, to });
     }
 
     pub(crate) fn dialled(&mut self, from: Who, to: Who) {
-        let target = Target::Address(self.address(to));
-        let (now, ip) = (self.now().wall, self.address(from).ip());
+        let target = Target::Address(Self::address(to));
+        let (now, ip) = (self.now().wall, Self::address(from).ip());
         let failed = match &self.hosts[to].actor {
             _ if self.is_cut(from, to) => Some(Reason::Broken("connection timed out".into())),
             Actor::Nothing => Some(Reason::Broken("connection refused".into())),
@@ -91,10 +87,8 @@ impl Stage {
             Some(session) => session.opening().expect("whoever dials speaks first"),
             None => Message::Hello(self.hello_of(from)).to_frame(),
         };
-        if !self.is_program(from) {
-            let hello = words::said(&self.names, &Message::Hello(self.hello_of(from)), None);
-            self.line_between(from, to, &hello.expect("a word worth telling"));
-        }
+        let hello = words::said(&self.names, &Message::Hello(self.hello_of(from)), None);
+        self.line_between(from, to, &hello.expect("a word worth telling"));
         self.transmit(link, 0, opening);
     }
 
@@ -119,15 +113,6 @@ impl Stage {
         }
     }
 
-    /// Whether it is a program beside a node, whose comings and goings are no news.
-    fn is_program(&self, who: Who) -> bool {
-        matches!(self.hosts[who].actor, Actor::Puppet(Puppet::Wallet { .. }))
-    }
-
-    fn latency_ms(&self, from: Who) -> u64 {
-        if self.is_program(from) { LOOPBACK_MS } else { LATENCY_MS }
-    }
-
     // --- on the way ---
 
     fn is_cut(&self, a: Who, b: Who) -> bool {
@@ -149,9 +134,7 @@ impl Stage {
     }
 
     fn carry(&mut self, link: usize, from: usize, piece: Piece) {
-        let [caller, called] = self.links[link].ends.each_ref().map(|end| end.who);
-        let in_ms = self.latency_ms(caller).min(self.latency_ms(called));
-        self.plan(in_ms, Happening::Arrive(link, 1 - from, piece));
+        self.plan(LATENCY_MS, Happening::Arrive(link, 1 - from, piece));
     }
 
     pub(crate) fn arrive(&mut self, link: usize, side: usize, piece: Piece) {
@@ -224,16 +207,14 @@ impl Stage {
                     let other = self.links[link].ends[1 - side].who;
                     if let Some(answer) = answer {
                         let ack = words::said(&self.names, &Message::HelloAck(self.hello_of(who)), None);
-                        if !self.is_program(other) {
-                            self.line_between(who, other, &ack.expect("a word worth telling"));
-                        }
+                        self.line_between(who, other, &ack.expect("a word worth telling"));
                         self.transmit(link, side, answer);
                     }
                     let end = &mut self.links[link].ends[side];
                     end.is_ready = true;
                     let target = end.target.clone();
                     let direction = if side == 0 { Direction::Outbound } else { Direction::Inbound };
-                    let address = self.address(other);
+                    let address = Self::address(other);
                     self.step(who, Event::Connected { peer, direction, address, target, hello });
                 }
                 Err(reason) => self.end(link, side, reason),
@@ -303,11 +284,9 @@ impl Stage {
             Reason::Closed | Reason::Broken(_) | Reason::Bye(_) => "loses",
             _ => "hangs up on",
         };
-        if !self.is_program(who) && !self.is_program(other) {
-            let why = self.in_words(who, &reason.to_string());
-            let words = format!("{verb} {}: {why}", self.hosts[other].name);
-            self.line(who, &words);
-        }
+        let why = self.in_words(who, &reason.to_string());
+        let words = format!("{verb} {}: {why}", self.hosts[other].name);
+        self.line(who, &words);
         if reason.is_told() {
             let text = List::first_of(reason.to_string().into_bytes());
             self.transmit(link, side, Message::Bye(text).to_frame());
@@ -355,7 +334,6 @@ impl Stage {
                     self.transmit(link, side, message.to_frame());
                 }
                 Some(Answer::Show(blocks)) => self.show(link, side, &blocks),
-                Some(Answer::HangUp) => return self.end(link, side, Reason::Closed),
                 None => {}
             }
         }

@@ -48,11 +48,6 @@ pub(crate) fn said(names: &Names, message: &Message, asked: Option<&Asked>) -> O
         Message::Txs(transfers) if transfers.is_empty() => "none of these waits here".into(),
         Message::Txs(transfers) => format!("transfers {}", transfers_in(names, transfers)),
         Message::Pool(ids) if !ids.is_empty() => format!("in my pool: {}", names.row(ids)),
-        Message::SubmitTx(bytes) => format!("submit {}", names.of(&Hash::sha256d(bytes))),
-        Message::Verdict { id, why } if why.is_empty() => format!("{} waits", names.of(id)),
-        Message::Verdict { id, why } => {
-            format!("{} is refused: {}", names.of(id), names.in_text(&String::from_utf8_lossy(why)))
-        }
         Message::Ping(_)
         | Message::Pong(_)
         | Message::GetPeers
