@@ -167,13 +167,12 @@ impl Walk<'_, '_> {
         let marks: Vec<Mark> = self.state.marks().copied().collect();
         let start = *marks.last().expect("a wallet began somewhere");
         let headers = self.link.headers(&known(&marks))?;
-        let common = match headers.first() {
-            Some(first) => marks.iter().find(|mark| mark.id == first.prev),
+        let common = if let Some(first) = headers.first() {
+            marks.iter().find(|mark| mark.id == first.prev)
+        } else {
             // It has nothing beyond one of ours, and its height tells which.
-            None => {
-                let height = self.link.height()?;
-                marks.iter().find(|mark| mark.height == height)
-            }
+            let height = self.link.height()?;
+            marks.iter().find(|mark| mark.height == height)
         };
         let common = common.ok_or(SyncError::NothingInCommon { start })?;
         // Not every mark fits the question: the answer may pass over more of them.
