@@ -39,7 +39,7 @@ impl Stage {
             secret: [u8::try_from(who).expect("few machines"); 16],
             agent: host.name.clone(),
             listen_port: 9000,
-            connect: host.connects_to.iter().map(|&to| Target::Address(self.address(to))).collect(),
+            connect: host.connects_to.iter().map(|&to| Target::Address(Self::address(to))).collect(),
             seeds: false,
             // Only whom it is told to: a story has no chance acquaintances.
             outbound_max: 0,

@@ -224,7 +224,7 @@ impl Play {
                 };
                 ((1..=chain.tip().header.height).map(shown).collect(), *chain.tip_position())
             }
-            _ => return Err(format!("{} shows nothing", self.stage.hosts[model].name)),
+            Actor::Nothing => return Err(format!("{} shows nothing", self.stage.hosts[model].name)),
         };
         self.stage.add(name, Actor::Puppet(Puppet { blocks, tip }));
         Ok(())

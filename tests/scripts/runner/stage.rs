@@ -210,12 +210,12 @@ impl Stage {
     }
 
     /// Where a machine is: a public place of its own.
-    pub(crate) fn address(&self, who: Who) -> SocketAddr {
+    pub(crate) fn address(who: Who) -> SocketAddr {
         SocketAddr::from(([198, 51, 100, u8::try_from(who + 1).expect("few machines")], 9000))
     }
 
     pub(crate) fn host_at(&self, address: SocketAddr) -> Option<Who> {
-        (0..self.hosts.len()).find(|&who| self.address(who) == address)
+        (0..self.hosts.len()).find(|&who| Self::address(who) == address)
     }
 
     /// A line about one machine.
@@ -238,7 +238,7 @@ impl Stage {
     pub(crate) fn in_words(&self, who: Who, text: &str) -> String {
         let mut text = self.names.in_text(text);
         for host in 0..self.hosts.len() {
-            text = text.replace(&self.address(host).to_string(), &self.hosts[host].name);
+            text = text.replace(&Self::address(host).to_string(), &self.hosts[host].name);
         }
         // The greatest numbers first: `peer 1` is also the beginning of `peer 12`.
         for (link, side) in self.ends_of(who).into_iter().rev() {

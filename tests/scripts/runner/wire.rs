@@ -63,8 +63,8 @@ impl Stage {
     }
 
     pub(crate) fn dialled(&mut self, from: Who, to: Who) {
-        let target = Target::Address(self.address(to));
-        let (now, ip) = (self.now().wall, self.address(from).ip());
+        let target = Target::Address(Self::address(to));
+        let (now, ip) = (self.now().wall, Self::address(from).ip());
         let failed = match &self.hosts[to].actor {
             _ if self.is_cut(from, to) => Some(Reason::Broken("connection timed out".into())),
             Actor::Nothing => Some(Reason::Broken("connection refused".into())),
@@ -214,7 +214,7 @@ impl Stage {
                     end.is_ready = true;
                     let target = end.target.clone();
                     let direction = if side == 0 { Direction::Outbound } else { Direction::Inbound };
-                    let address = self.address(other);
+                    let address = Self::address(other);
                     self.step(who, Event::Connected { peer, direction, address, target, hello });
                 }
                 Err(reason) => self.end(link, side, reason),
