@@ -348,6 +348,9 @@ fn on_a_terminal(home: &Path, line: &str, environment: &[(&str, &str)]) -> Strin
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("ours");
     let name = ptsname(&ours, Vec::new()).expect("it has a name").into_string().expect("text");
     let theirs = File::options().read(true).write(true).open(name).expect("the other end");
+    // Wide enough for a bar beside the longest numbers.
+    let size = rustix::termios::Winsize { ws_row: 25, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).expect("it is a terminal");
     let mut command = spindle();
     command.args(line.split_whitespace()).current_dir(home).env_remove("NO_COLOR").env("TERM", "xterm");
     command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(theirs);

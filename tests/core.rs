@@ -2,17 +2,15 @@
 
 mod common;
 
-use std::net::SocketAddr;
-
 use common::world::{START, World};
 use spindle::blockchain::block::{Block, CheckedBlock, CheckedHeader, Header};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::reject::Reject;
-use spindle::node::event::{Announced, Direction, Effect, Event, PeerId};
-use spindle::node::message::{Hello, Message, NewBlock};
+use spindle::node::event::{Announced, Effect, Event};
+use spindle::node::message::{Message, NewBlock};
 use spindle::node::reason::Reason;
-use spindle::node::report::{Level, Report};
+use spindle::node::report::Report;
 use spindle::node::sync::STALL_MS;
 use spindle::primitives::codec::{self, List};
 use spindle::primitives::frame::{KIND_BLOCK, frame_into};
@@ -461,25 +459,6 @@ fn miners_do_not_rest_between_two_blocks() {
         .collect();
     assert_eq!(begins, [true]);
     assert_eq!(world.members[0].template.as_ref().map(|template| template.header().height), Some(4));
-}
-
-/// Goal: a program on this machine that asks something, such as a wallet, is no news; a node is, and so is
-/// whoever errs. Method: one that listens nowhere comes and goes, and comes and is cut; one that listens.
-#[test]
-fn a_wallet_that_comes_and_goes_is_no_news() {
-    let mut world = World::new(Params::regtest(), 1);
-    let mut visit = |peer, listen_port, reason| {
-        let peer = PeerId(peer);
-        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        let hello = Box::new(Hello { nonce: 900_000 + peer.0, listen_port, height: 0, work: 0, ..world.hello_of(0) });
-        world.step(0, Event::Connected { peer, direction: Direction::Inbound, address, target: None, hello });
-        world.step(0, Event::Closed { peer, reason });
-        let came_or_went = |told: &Report| matches!(told, Report::Connected { .. } | Report::Disconnected { .. });
-        world.told(0).iter().filter(|told| came_or_went(told)).map(Report::level).collect::<Vec<Level>>()
-    };
-    assert_eq!(visit(71, 0, Reason::Closed), [Level::Debug, Level::Debug]);
-    assert_eq!(visit(72, 0, Reason::Unlinked), [Level::Debug, Level::Info]);
-    assert_eq!(visit(73, 9_001, Reason::Closed), [Level::Info, Level::Info]);
 }
 
 /// Goal: four peers that take all places for bodies and drip do not keep an honest one out. Method: they
