@@ -1,6 +1,6 @@
 //! `/metrics`: the node's figures as Prometheus reads them.
 //!
-//! https://prometheus.io/docs/instrumenting/exposition_formats/: names end in their unit, counters in `_total`.
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>: names end in their unit, counters in `_total`.
 
 use std::fmt::{Display, Write};
 
