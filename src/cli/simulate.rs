@@ -43,6 +43,9 @@ pub struct SimulateCommand {
     /// payments an hour [2000]
     #[argh(option, default = "2000", from_str_fn(payments))]
     payments: u64,
+    /// coins that a payment spends at the most: with 40000 payments of 16 blocks are full [1]
+    #[argh(option, default = "1", from_str_fn(coins))]
+    coins: usize,
     /// how many nodes cheat, each in a way of its own [0]
     #[argh(option, default = "0", from_str_fn(byzantine))]
     byzantine: usize,
@@ -92,6 +95,10 @@ fn minutes(text: &str) -> Result<u64, String> {
 
 fn payments(text: &str) -> Result<u64, String> {
     values::number(text, 0..=1_000_000, "0 to 1000000 are allowed")
+}
+
+fn coins(text: &str) -> Result<usize, String> {
+    values::count(text, 1..=100, "1 to 100 are allowed")
 }
 
 fn byzantine(text: &str) -> Result<usize, String> {
@@ -157,8 +164,14 @@ impl SimulateCommand {
             clocks: self.clocks,
         };
         let byzantine = Kind::ALL.iter().copied().cycle().take(self.byzantine).collect();
-        let payments_per_hour = self.payments;
-        Story { byzantine, faults, payments_per_hour, ..Story::calm(self.seed, self.nodes, self.minutes) }
+        let (payments_per_hour, coins_per_payment) = (self.payments, self.coins);
+        Story {
+            byzantine,
+            faults,
+            payments_per_hour,
+            coins_per_payment,
+            ..Story::calm(self.seed, self.nodes, self.minutes)
+        }
     }
 
     /// One run, for a person to follow.
@@ -295,9 +308,8 @@ fn failed(seed: u64, violation: &Violation, again: &str) -> Failure {
 
 fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
     let figures = &outcome.figures;
-    let propagation = &figures.propagation;
     let speed = figures.virtual_ms / elapsed_ms.max(1);
-    let lines = [
+    let mut lines = vec![
         format!(
             "{} honest nodes and {} that cheat, seed {}",
             outcome.story.nodes,
@@ -309,10 +321,12 @@ fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
             "{} blocks found, height {}, {} reorganisations, the deepest of {}",
             figures.found, figures.height, figures.reorganisations, figures.deepest
         ),
-        format!(
-            "a block is everywhere: half of the nodes {} ms, nine of ten {} ms, 99 of a hundred {} ms",
-            propagation.p50_ms, propagation.p90_ms, propagation.p99_ms
-        ),
+        format!("a block is with {}", figures.propagation),
+    ];
+    if figures.full > 0 {
+        lines.push(format!("{} blocks are full; one of these is with {}", figures.full, figures.propagation_full));
+    }
+    lines.extend([
         format!("{} payments; {} bytes on wires", figures.payments, figures.bytes),
         format!(
             "{} crashes, {} of them in the middle of a call to the disk, {} for a disk that failed; {} other troubles; {} \
@@ -320,7 +334,7 @@ fn summary(outcome: &Outcome, elapsed_ms: u64) -> String {
             figures.crashes, figures.torn, figures.disk_failures, figures.troubles, figures.hang_ups, figures.blamed
         ),
         format!("{} things happened; trace {}", figures.happenings, figures.trace),
-    ];
+    ]);
     let verdict =
         if outcome.violation.is_none() { "all nodes agree, and nothing is wrong" } else { "something is wrong" };
     format!("{}\n{verdict}", lines.join("\n"))

@@ -31,7 +31,7 @@ const LOOKS: usize = 12;
 const FEE_UNITS: u64 = 20_000;
 /// A coin that is worth less stays where it is.
 const LEAST_UNITS: u64 = FEE_UNITS + 3_000;
-/// Coins that are remembered, the oldest are forgotten.
+/// Coins that are remembered for each that a payment spends; the oldest are forgotten.
 const COINS_MAX: usize = 4_096;
 /// Payments of a thousand that spend a coin that was spent already.
 const TWICE_PERMILLE: u32 = 20;
@@ -43,7 +43,7 @@ const ROW_PERMILLE: u32 = 2;
 const ROW: usize = 30;
 
 /// A coin and whose it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Coin {
     input: Input,
     owner: usize,
@@ -54,6 +54,8 @@ struct Coin {
 pub(crate) struct Crowd {
     keys: Vec<(Key, OneTimeKey)>,
     coins: Vec<Coin>,
+    /// How many of them a payment spends at the most.
+    coins_per_payment: usize,
     /// Spent by a payment that may have been refused or lost since.
     spent: BTreeSet<Outpoint>,
     /// Every payment that was ever made.
@@ -75,11 +77,11 @@ enum Wish {
 }
 
 impl Crowd {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, coins_per_payment: usize) -> Self {
         let mut chance = Chance::new(seed, "crowd", 0);
         let keys = (0..PEOPLE / TOGETHER).flat_map(|_| wallet(&mut chance)).collect();
         let (coins, spent, made) = (Vec::new(), BTreeSet::new(), HashMap::new());
-        Self { keys, coins, spent, made, row: 0, chance }
+        Self { keys, coins, coins_per_payment, spent, made, row: 0, chance }
     }
 
     /// No two keys may hide their signatures of one message behind the same nonce: whoever knows how far the keys
@@ -109,8 +111,9 @@ impl Crowd {
     /// A coin that may come to be: what a miner earns, or what was paid.
     fn learn(&mut self, input: Input) {
         let Some(owner) = self.owner_of(&input.key) else { return };
-        if self.coins.len() >= COINS_MAX {
-            let forgotten = self.coins.swap_remove(self.chance.below(COINS_MAX / 2));
+        let most = COINS_MAX * self.coins_per_payment;
+        if self.coins.len() >= most {
+            let forgotten = self.coins.swap_remove(self.chance.below(most / 2));
             self.spent.remove(&forgotten.input.outpoint);
         }
         self.coins.push(Coin { input, owner });
@@ -137,8 +140,14 @@ impl Crowd {
             drawn if drawn < u64::from(TWICE_PERMILLE + EARLY_PERMILLE) => Wish::Unripe,
             _ => Wish::Fresh,
         };
-        let coin = self.choose(node, wish)?;
-        Some(self.spend(params, coin))
+        let mut coins = vec![self.choose(node, wish)?];
+        // No more than one that waits itself: such rows may not be long.
+        let is_settled = |coin: &Coin| node.chain().ledger().contains(&coin.input.coin());
+        for _ in 1..self.coins_per_payment {
+            let another = self.choose(node, Wish::Fresh).filter(|coin| is_settled(coin) && !coins.contains(coin));
+            coins.extend(another);
+        }
+        Some(self.spend(params, &coins))
     }
 
     /// Whether a row of payments is under way: they come one right after the other.
@@ -154,7 +163,7 @@ impl Crowd {
             is_there(coin) && coin.input.amount > LEAST_UNITS && !self.spent.contains(&coin.input.outpoint)
         });
         let coin = latest.or_else(|| self.choose(node, Wish::Fresh))?;
-        Some(self.spend(params, coin))
+        Some(self.spend(params, &[coin]))
     }
 
     /// A payment of a coin that was never spent before and that `is_there`.
@@ -168,19 +177,24 @@ impl Crowd {
         let is_good =
             |input: &Input| is_ripe(input) && !self.spent.contains(&input.outpoint) && is_there(&input.coin());
         let coin = *self.coins.iter().find(|coin| is_good(&coin.input))?;
-        Some(self.spend(params, coin))
+        Some(self.spend(params, &[coin]))
     }
 
-    fn spend(&mut self, params: &Params, coin: Coin) -> ReadTx {
-        let payee = self.chance.below(PEOPLE);
-        let paid = self.chance.between(1_000, coin.input.amount - FEE_UNITS - 1_000);
-        let change = coin.input.amount - FEE_UNITS - paid;
+    /// A part of each coin goes to somebody, and what is left of it to its owner.
+    fn spend(&mut self, params: &Params, coins: &[Coin]) -> ReadTx {
+        let mut outputs = Vec::with_capacity(2 * coins.len());
         let output = |person: usize, amount| Output { amount, key: self.keys[person].0, view_tag: 0 };
-        let outputs = List::first_of(vec![output(payee, paid), output(coin.owner, change)]);
-        let unsigned = Transaction::unsigned(List::first_of(vec![coin.input]), outputs, Key([5; 32]), None);
-        let signer = &self.keys[coin.owner].1;
-        let transaction = unsigned.signed(params.genesis_id(), |_, message| signer.sign(message));
-        self.spent.insert(coin.input.outpoint);
+        for Coin { input, owner } in coins {
+            let payee = self.chance.below(PEOPLE);
+            let paid = self.chance.between(1_000, input.amount - FEE_UNITS - 1_000);
+            let change = input.amount - FEE_UNITS - paid;
+            outputs.extend([output(payee, paid), output(*owner, change)]);
+        }
+        let inputs = coins.iter().map(|coin| coin.input).collect();
+        let unsigned = Transaction::unsigned(List::first_of(inputs), List::first_of(outputs), Key([5; 32]), None);
+        let signer = |place: usize| &self.keys[coins[place].owner].1;
+        let transaction = unsigned.signed(params.genesis_id(), |place, message| signer(place).sign(message));
+        self.spent.extend(coins.iter().map(|coin| coin.input.outpoint));
         let read = ReadTx::read(params, &codec::encode(&transaction)).expect("it is right in itself");
         for (index, output) in (0..).zip(&transaction.outputs) {
             let outpoint = Outpoint { transaction: read.id(), index };

@@ -67,8 +67,8 @@ pub(crate) enum Note {
     Told(Report),
     /// A node has hung up on somebody.
     HungUp { on: Host, reason: Reason },
-    /// A miner found a block.
-    Found { id: Hash },
+    /// A miner found a block of so many bytes.
+    Found { id: Hash, bytes: usize },
     /// A node sends blocks of its file.
     Served { frames: Arc<[u8]> },
 }

@@ -332,7 +332,7 @@ impl Process {
     }
 
     fn take_block(&mut self, net: &mut Net, block: CheckedBlock) -> Result<(), StoreError> {
-        net.note(self.host, Note::Found { id: block.id() });
+        net.note(self.host, Note::Found { id: block.id(), bytes: block.bytes().len() });
         self.tell(net, Event::Mined { block: Box::new(block) })
     }
 
@@ -369,7 +369,7 @@ impl Process {
         match act {
             Act::Send(peer, frame) => self.push(net, peer, frame),
             Act::Take(block) => {
-                net.note(self.host, Note::Found { id: block.id() });
+                net.note(self.host, Note::Found { id: block.id(), bytes: block.bytes().len() });
                 self.desk.control(Event::Mined { block });
             }
             Act::Deafen(peer) => {

@@ -68,6 +68,8 @@ pub struct Story {
     pub payments_per_hour: u64,
     /// How many come together through one node, on average.
     pub payments_at_once: u64,
+    /// Coins that a payment spends at the most; it makes twice as many.
+    pub coins_per_payment: usize,
     /// Half of the way between two nodes is drawn up to this.
     pub latency_ms_max: u64,
     /// A node's bandwidth is drawn from this up to a hundred times as much.
@@ -93,6 +95,7 @@ impl Story {
             blocks_per_hour: 120,
             payments_per_hour: 2_000,
             payments_at_once: 1,
+            coins_per_payment: 1,
             latency_ms_max: 100,
             bytes_per_s_min: 100_000,
             outbound_max: 8,

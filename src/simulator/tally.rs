@@ -5,9 +5,14 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::blockchain::params::BLOCK_BYTES_MAX;
 use crate::primitives::hash::Hash;
 use crate::simulator::queue::At;
 use crate::simulator::reached::Reached;
+
+/// A block is full from here on. Payments that make twice as many coins as they spend come to 91 % of the bytes
+/// when they come to all of the outputs that a block may have (RULES 30).
+const FULL_BYTES: usize = BLOCK_BYTES_MAX / 100 * 90;
 
 /// How long blocks took to get around, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,6 +25,22 @@ pub struct Propagation {
     pub p99_ms: u64,
     /// What these are of: pairs of a block and a node.
     pub samples: usize,
+}
+
+impl Propagation {
+    /// Of all ways; they are put in order.
+    fn of(ways_ms: &mut [u64]) -> Self {
+        ways_ms.sort_unstable();
+        let of = |percent: usize| ways_ms.get(ways_ms.len() * percent / 100).copied().unwrap_or(0);
+        Self { p50_ms: of(50), p90_ms: of(90), p99_ms: of(99), samples: ways_ms.len() }
+    }
+}
+
+impl fmt::Display for Propagation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50_ms, p90_ms, p99_ms, .. } = self;
+        write!(f, "half of the nodes after {p50_ms} ms, with 90 % after {p90_ms} ms, with 99 % after {p99_ms} ms")
+    }
 }
 
 /// The figures of a run so far.
@@ -65,6 +86,10 @@ pub struct Figures {
     pub happenings: u64,
     /// How blocks got around.
     pub propagation: Propagation,
+    /// Blocks of those found that were full.
+    pub full: u64,
+    /// How these got around.
+    pub propagation_full: Propagation,
     /// What came to pass.
     pub reached: Reached,
     /// The same seed gives the same.
@@ -99,24 +124,30 @@ fn mega(bytes: u64) -> f64 {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) figures: Figures,
-    /// When a block was found. Look-up only.
-    found_at: HashMap<Hash, At>,
+    /// When a block was found, and whether it is full. Look-up only.
+    found: HashMap<Hash, (At, bool)>,
     ways_ms: Vec<u64>,
+    full_ways_ms: Vec<u64>,
     /// Blocks that somebody had as a tip.
     tips: HashSet<Hash>,
 }
 
 impl Tally {
     /// A block was found.
-    pub(crate) fn found(&mut self, at: At, id: Hash) {
+    pub(crate) fn found(&mut self, at: At, id: Hash, bytes: usize) {
+        let is_full = bytes >= FULL_BYTES;
         self.figures.found += 1;
-        self.found_at.insert(id, at);
+        self.figures.full += u64::from(is_full);
+        self.found.insert(id, (at, is_full));
     }
 
     /// An honest node has a new tip.
     pub(crate) fn tip(&mut self, at: At, id: &Hash) {
-        if let Some(found_at) = self.found_at.get(id) {
-            self.ways_ms.push(at.since(*found_at) / 1_000);
+        let Some((found_at, is_full)) = self.found.get(id) else { return };
+        let way_ms = at.since(*found_at) / 1_000;
+        self.ways_ms.push(way_ms);
+        if *is_full {
+            self.full_ways_ms.push(way_ms);
         }
     }
 
@@ -127,9 +158,7 @@ impl Tally {
 
     /// Brings the percentiles up to date.
     pub(crate) fn measure(&mut self) {
-        self.ways_ms.sort_unstable();
-        let of = |percent: usize| self.ways_ms.get(self.ways_ms.len() * percent / 100).copied().unwrap_or(0);
-        self.figures.propagation =
-            Propagation { p50_ms: of(50), p90_ms: of(90), p99_ms: of(99), samples: self.ways_ms.len() };
+        self.figures.propagation = Propagation::of(&mut self.ways_ms);
+        self.figures.propagation_full = Propagation::of(&mut self.full_ways_ms);
     }
 }

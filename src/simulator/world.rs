@@ -133,7 +133,7 @@ impl World {
         let mut chance = Chance::new(seed, "world", 0);
         let params = Arc::new(params_of(&story));
         let wires = (0..hosts).map(|_| wire(&story, &mut chance)).collect();
-        let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed));
+        let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed, story.coins_per_payment));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
         let (machines, acting, is_calm) = (Vec::new(), None, false);
         let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };

@@ -79,8 +79,8 @@ impl World {
     }
 
     fn judge_note(&mut self, host: Host, note: &Note) -> Result<(), Violation> {
-        if let Note::Found { id } = note {
-            self.tally.found(self.net.now, *id);
+        if let Note::Found { id, bytes } = note {
+            self.tally.found(self.net.now, *id, *bytes);
             // It does nothing else than it should, and what it should do is wrong.
             self.net.misdeeds[host] += u64::from(self.kind(host) == Some(Kind::WrongClock));
         }
