@@ -67,9 +67,9 @@ impl Progress {
         self.told = now;
         let (since, from) = self.known[0];
         let elapsed_ms = now.duration_since(since).as_millis();
-        let per_s = u128::from(done.saturating_sub(from)) * 1_000 / elapsed_ms.max(1);
-        let per_s = u64::try_from(per_s).unwrap_or(u64::MAX);
-        let state = State { what: self.what, unit: self.unit, done: done.min(total), total, per_s };
+        let per_min = u128::from(done.saturating_sub(from)) * 60_000 / elapsed_ms.max(1);
+        let per_min = u64::try_from(per_min).unwrap_or(u64::MAX);
+        let state = State { what: self.what, unit: self.unit, done: done.min(total), total, per_min };
         if self.console.is_terminal() {
             self.console.draw(&state.drawn(&self.console, self.console.columns()));
         } else {
@@ -100,7 +100,7 @@ struct State {
     unit: &'static str,
     done: u64,
     total: u64,
-    per_s: u64,
+    per_min: u64,
 }
 
 impl State {
@@ -109,17 +109,20 @@ impl State {
     }
 
     fn amounts(&self) -> String {
-        let Self { unit, done, total, per_s, .. } = *self;
-        match unit {
-            "bytes" => format!("{} of {} MiB, {} MiB/s", mebibytes(done), mebibytes(total), mebibytes(per_s)),
-            _ => format!("{done} of {total} {unit}, {per_s} {unit}/s"),
+        let Self { unit, done, total, per_min, .. } = *self;
+        match (unit, per_min / 60) {
+            ("bytes", per_s) => format!("{} of {} MiB, {} MiB/s", mebibytes(done), mebibytes(total), mebibytes(per_s)),
+            // What is slow is told by the minute: `1 a second` may as well be nearly two.
+            (_, 0..10) => format!("{done} of {total} {unit}, {per_min} a minute"),
+            (_, per_s) => format!("{done} of {total} {unit}, {per_s} a second"),
         }
     }
 
     /// How long it still takes at this rate; nobody knows while nothing moves.
     fn left(&self) -> String {
-        let left = (self.total - self.done).checked_div(self.per_s);
-        left.map_or(String::new(), |seconds| format!(", {} left", span(seconds)))
+        let left_s = (u128::from(self.total - self.done) * 60).checked_div(u128::from(self.per_min));
+        let left_s = left_s.and_then(|seconds| u64::try_from(seconds).ok());
+        left_s.map_or(String::new(), |seconds| format!(", {} left", span(seconds)))
     }
 
     fn line(&self) -> String {
@@ -164,19 +167,23 @@ pub fn span(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    fn state(unit: &'static str, done: u64, total: u64, per_s: u64) -> State {
-        State { what: "verifying", unit, done, total, per_s }
+    fn state(unit: &'static str, done: u64, total: u64, per_min: u64) -> State {
+        State { what: "verifying", unit, done, total, per_min }
     }
 
     /// Goal: lines say what is done, how fast and how long it takes, also at their edges. Method: each form.
     #[test]
     fn lines_say_how_far_it_is() {
         let cases = [
-            (state("blocks", 4_200, 10_000, 50), "verifying: 42 %, 4200 of 10000 blocks, 50 blocks/s, 1 min 56 s left"),
-            (state("blocks", 0, 10_000, 0), "verifying: 0 %, 0 of 10000 blocks, 0 blocks/s"),
-            (state("blocks", 0, 0, 0), "verifying: 0 %, 0 of 0 blocks, 0 blocks/s"),
-            (state("blocks", u64::MAX, u64::MAX, 1), "of 18446744073709551615 blocks, 1 blocks/s, 0 s left"),
-            (state("bytes", 3 << 19, 15 << 20, 1 << 20), "verifying: 10 %, 1.5 of 15.0 MiB, 1.0 MiB/s, 13 s left"),
+            (
+                state("blocks", 4_200, 10_000, 3_000),
+                "verifying: 42 %, 4200 of 10000 blocks, 50 a second, 1 min 56 s left",
+            ),
+            (state("seeds", 4, 50, 100), "verifying: 8 %, 4 of 50 seeds, 100 a minute, 27 s left"),
+            (state("blocks", 0, 10_000, 0), "verifying: 0 %, 0 of 10000 blocks, 0 a minute"),
+            (state("blocks", 0, 0, 0), "verifying: 0 %, 0 of 0 blocks, 0 a minute"),
+            (state("blocks", u64::MAX, u64::MAX, 1), "of 18446744073709551615 blocks, 1 a minute, 0 s left"),
+            (state("bytes", 3 << 19, 15 << 20, 60 << 20), "verifying: 10 %, 1.5 of 15.0 MiB, 1.0 MiB/s, 13 s left"),
         ];
         for (state, line) in cases {
             assert!(state.line().ends_with(line), "{}", state.line());
@@ -190,7 +197,7 @@ mod tests {
     #[test]
     fn a_drawn_line_fits() {
         let console = Console::stderr();
-        let half = state("blocks", 5_000, 10_000, 1_000);
+        let half = state("blocks", 5_000, 10_000, 60_000);
         for columns in 0..200 {
             let drawn = half.drawn(&console, columns);
             let plain: String = if drawn.contains('\u{1b}') { continue } else { drawn };

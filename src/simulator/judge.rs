@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::blockchain::disk::Disk;
 use crate::blockchain::memory_disk::MemoryDisk;
@@ -44,9 +44,10 @@ const REFUSALS_MAX: u32 = 24;
 const BEHIND_LOOKS: usize = 3;
 
 /// Something that must never be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// When it was seen.
+    /// When it was seen, in microseconds of virtual time.
+    #[serde(rename = "at_us")]
     pub at: At,
     /// Which node, if it was one.
     pub host: Option<usize>,
@@ -58,12 +59,6 @@ impl Violation {
     /// The simulator itself has failed: a bug, but of no node.
     pub fn of_simulator(panic: &str) -> Self {
         Self { at: At(0), host: None, what: format!("the simulator failed: {panic}") }
-    }
-}
-
-impl Serialize for Violation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

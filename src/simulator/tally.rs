@@ -96,30 +96,6 @@ pub struct Figures {
     pub trace: String,
 }
 
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { height, tips, running, connections, found, .. } = self;
-        let minutes = self.virtual_ms / 60_000;
-        write!(
-            f,
-            "{minutes:4} min  height {height:5}  tips {tips:3}  nodes {running:4}  links {connections:5}  found {found:5}"
-        )?;
-        write!(f, "  reorgs {:4} (deepest {})", self.reorganisations, self.deepest)?;
-        let Propagation { p50_ms, p90_ms, .. } = self.propagation;
-        write!(f, "  blocks {p50_ms}/{p90_ms} ms  pool {:4}  {:6.1} MB", self.waiting, mega(self.bytes))?;
-        if self.crashes + self.troubles > 0 {
-            write!(f, "  crashes {}  troubles {}", self.crashes, self.troubles)?;
-        }
-        Ok(())
-    }
-}
-
-/// Millions, for people.
-fn mega(bytes: u64) -> f64 {
-    // Exact up to 4 GB, and nobody reads the rest.
-    f64::from(u32::try_from(bytes / 1_000).unwrap_or(u32::MAX)) / 1_000.0
-}
-
 /// Who counts.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
