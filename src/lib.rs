@@ -14,7 +14,8 @@
 //! waits for a peer or for the disk. `disk` makes what it wrote durable. `listen` accepts, and each peer
 //! has `peer-N-read`, which checks all that needs no chain, and `peer-N-write`. `check-N` verify
 //! signatures, `verify` gives them those of transactions that want to wait here, `mine-N` look for nonces.
-//! All of them are started on one page, `runtime/mod.rs`.
+//! `index` notes where each transaction is. All of these are started on one page, `runtime/mod.rs`; above them
+//! `rpc-listen` lets clients in and `rpc-N` answer them (`rpc/http/server.rs`), and `watch` tells the progress.
 //!
 //! # One block's way through the node
 //!
