@@ -8,9 +8,11 @@
 #![allow(clippy::cast_precision_loss, reason = "measured values are shown with three digits")]
 
 mod figures;
+mod page;
 mod pool;
 mod process;
 mod rpc;
+mod simulator;
 mod transfers;
 mod wallet;
 

@@ -27,7 +27,7 @@ pub(crate) struct Figure {
 type Section = (&'static str, fn() -> Vec<Figure>);
 
 /// In the order of the table.
-pub(crate) const SECTIONS: [Section; 11] = [
+pub(crate) const SECTIONS: [Section; 13] = [
     ("sync", sync),
     ("open", open),
     ("idle", idle),
@@ -36,6 +36,8 @@ pub(crate) const SECTIONS: [Section; 11] = [
     ("nonces", nonces),
     ("pool", crate::pool::figures),
     ("rpc", crate::rpc::figures),
+    ("page", crate::page::figures),
+    ("simulator", crate::simulator::figures),
     ("wallet", crate::wallet::figures),
     ("transfers", crate::transfers::figures),
     ("binary", binary),
