@@ -687,13 +687,20 @@ fn payments_of_undone_blocks_are_mined_on_the_other_branch() {
     world.connect(0, 1);
     world.pass(3_000);
     assert_eq!(world.tip(0), world.tip(1));
-    let unconfirmed = world.told(0).into_iter().filter_map(|report| match report {
-        Report::Unconfirmed { ids } => Some(ids),
+    let told = world.told(0);
+    let unconfirmed = told.iter().filter_map(|report| match report {
+        Report::Unconfirmed { ids } => Some(ids.clone()),
         _ => None,
     });
     let unconfirmed: BTreeSet<Hash> = unconfirmed.flatten().collect();
     let undone: BTreeSet<Hash> = payments[..5].iter().chain([&payments[6]]).map(Transaction::id).collect();
     assert_eq!(unconfirmed, undone, "people are told, and only of those that were in a block");
+    let dropped = told.iter().filter_map(|report| match report {
+        Report::Dropped { ids } => Some(ids.clone()),
+        _ => None,
+    });
+    let dropped: Vec<Hash> = dropped.flatten().collect();
+    assert_eq!(dropped, [payments[5].id()], "and of the one whose coin is spent otherwise, once");
     for who in 0..2 {
         for payment in payments[..5].iter().chain([&payments[6], &late]) {
             assert!(pool_has(&world, who, payment), "node {who}");

@@ -58,6 +58,11 @@ pub enum Report {
         /// Their ids.
         ids: Vec<Hash>,
     },
+    /// Transactions that waited here, or were in blocks that are undone, cannot be in a block any more.
+    Dropped {
+        /// Their ids.
+        ids: Vec<Hash>,
+    },
     /// Blocks up to here survive a power cut.
     Durable {
         /// Height of the newest block on the active chain that is durable.
@@ -185,6 +190,10 @@ impl fmt::Display for Report {
             Self::Unconfirmed { ids } => {
                 f.write_str("no longer confirmed, and waiting again:")?;
                 write_some(f, ids, "of blocks that are undone")
+            }
+            Self::Dropped { ids } => {
+                f.write_str("given up, since this chain has spent their coins or never made them:")?;
+                write_some(f, ids, "that waited here or were in blocks that are undone")
             }
             Self::Durable { height, hash } => write!(f, "durable height={height} hash={hash}"),
             Self::Mined { height, hash } => write!(f, "mined height={height} hash={hash}, durable"),

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::blockchain::block::{CheckedBlock, TRANSFERS_AT};
 use crate::blockchain::checked_tx::{CheckedTx, ReadTx};
-use crate::blockchain::mempool::graph::{Slot, memory_bytes};
+use crate::blockchain::mempool::graph::{Entry, Slot, memory_bytes};
 use crate::blockchain::mempool::{Ground, Mempool};
 use crate::blockchain::params::Params;
 use crate::blockchain::transaction::CoinId;
@@ -37,6 +37,8 @@ pub struct Returned {
     pub entered: Vec<Hash>,
     /// Those that were in blocks which are undone.
     pub unconfirmed: Vec<Hash>,
+    /// What did not enter, and is not in the ledger either.
+    pub dropped: Vec<Hash>,
 }
 
 /// What waits to enter anew.
@@ -142,8 +144,10 @@ impl Returning {
 }
 
 impl Mempool {
-    /// The chain's walk has applied a block.
-    pub fn on_block_connected(&mut self, block: &CheckedBlock) {
+    /// The chain's walk has applied a block. Gives what waited here and never can be in a block on top of it, since
+    /// the block spends its coins, or those of one that it hangs on.
+    pub fn on_block_connected(&mut self, block: &CheckedBlock) -> Vec<Hash> {
+        let mut dropped = Vec::new();
         let mut children: BTreeSet<Hash> = BTreeSet::new();
         for id in block.transactions() {
             self.orphans.remove(id);
@@ -154,18 +158,19 @@ impl Mempool {
         }
         for coin in block.spent() {
             if let Some(slot) = self.graph.spender(coin) {
-                self.graph.remove_with_descendants(slot);
+                dropped.extend(self.graph.remove_with_descendants(slot));
             }
         }
-        self.drop_robbed(&children, block);
+        dropped.extend(self.robbed(&children, block));
         self.orphans.appeared(block.created());
+        dropped.iter().map(|entry| entry.tx.id()).collect()
     }
 
     /// Lets those leave whose parent was confirmed and whose coin another spent in that very block.
-    fn drop_robbed(&mut self, children: &BTreeSet<Hash>, block: &CheckedBlock) {
-        let left: Vec<Slot> = children.iter().filter_map(|id| self.graph.find(id)).collect();
-        if left.is_empty() {
-            return;
+    fn robbed(&mut self, children: &BTreeSet<Hash>, block: &CheckedBlock) -> Vec<Entry> {
+        let mut dropped = Vec::new();
+        if !children.iter().any(|id| self.graph.find(id).is_some()) {
+            return dropped;
         }
         let created: BTreeSet<&CoinId> = block.created().iter().collect();
         let confirmed: BTreeSet<&Hash> = block.transactions().iter().collect();
@@ -178,9 +183,10 @@ impl Mempool {
                 .zip(tx.inputs())
                 .any(|(coin, input)| confirmed.contains(&input.outpoint.transaction) && !created.contains(coin));
             if robbed {
-                self.graph.remove_with_descendants(slot);
+                dropped.extend(self.graph.remove_with_descendants(slot));
             }
         }
+        dropped
     }
 
     /// The chain's walk has undone a block.
@@ -224,12 +230,16 @@ impl Mempool {
         {
             looked_bytes += tx.bytes().len();
             let id = tx.id();
+            let is_confirmed = tx.created().iter().any(|coin| ground.ledger.contains(coin));
             match self.enter(tx, arrived.unwrap_or(ground.now.wall), ground) {
                 Ok(()) => {
                     returned.entered.push(id);
                     returned.unconfirmed.extend(arrived.is_none().then_some(id));
                 }
-                Err(reject) => log::trace!("transaction {id} does not return: {reject}"),
+                Err(reject) => {
+                    log::trace!("transaction {id} does not return: {reject}");
+                    returned.dropped.extend((!is_confirmed).then_some(id));
+                }
             }
         }
         returned

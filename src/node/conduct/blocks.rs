@@ -184,7 +184,10 @@ impl Conduct {
                 }
             }
             self.transactions.on_passed(&passed);
-            pool_follows(turn.pool, &passed);
+            let dropped = pool_follows(turn.pool, &passed);
+            if !dropped.is_empty() {
+                turn.tell(Report::Dropped { ids: dropped });
+            }
         }
         Ok(())
     }
@@ -224,6 +227,9 @@ impl Conduct {
             if !returned.unconfirmed.is_empty() {
                 turn.tell(Report::Unconfirmed { ids: returned.unconfirmed });
             }
+            if !returned.dropped.is_empty() {
+                turn.tell(Report::Dropped { ids: returned.dropped });
+            }
         }
     }
 
@@ -244,10 +250,13 @@ impl Conduct {
     }
 }
 
-/// The pool takes a step of the walk.
-pub(super) fn pool_follows(pool: &mut Mempool, passed: &Passed) {
+/// The pool takes a step of the walk; gives what had to leave it for good.
+pub(super) fn pool_follows(pool: &mut Mempool, passed: &Passed) -> Vec<Hash> {
     match passed {
         Passed::Connected(block) => pool.on_block_connected(block),
-        Passed::Undone(block) => pool.on_block_undone(block),
+        Passed::Undone(block) => {
+            pool.on_block_undone(block);
+            Vec::new()
+        }
     }
 }

@@ -126,7 +126,11 @@ impl Conduct {
 
     /// The last effects.
     pub(super) fn close(&mut self, now: Now, chain: &mut Chain, pool: &mut Mempool, out: &mut Vec<Effect>) {
-        chain.take_passed().iter().for_each(|passed| blocks::pool_follows(pool, passed));
+        let passed = chain.take_passed();
+        let ids: Vec<_> = passed.iter().flat_map(|passed| blocks::pool_follows(pool, passed)).collect();
+        if !ids.is_empty() {
+            out.push(Effect::Tell(Report::Dropped { ids }));
+        }
         self.durability.close(chain, out);
         self.save(chain, out);
         let bytes = pool.to_file(chain.params(), self.transactions.saved(), now.wall);

@@ -136,6 +136,7 @@ pub(crate) fn told(names: &Names, report: &Report) -> Option<String> {
         Report::Mined { height, hash } => format!("{}, mined here, is durable, height {height}", names.of(hash)),
         Report::Waits { id, fee, .. } => format!("{} waits, fee {fee}", names.of(id)),
         Report::Confirmed { height, ids } => format!("{} confirmed at height {height}", names.row(ids)),
+        Report::Dropped { ids } => format!("{} given up: their coins are spent on this chain", names.row(ids)),
         Report::Unconfirmed { ids } => format!("{} no longer confirmed, and waiting again", names.row(ids)),
         Report::Refused { id, why } => format!("{} is refused: {}", names.of(id), names.in_text(why)),
         other => names.in_text(&other.to_string()),
