@@ -42,7 +42,7 @@ pub(crate) struct Paid {
 impl Paid {
     /// Whether the wallet has said that its coins are gone with a block that was undone.
     fn is_given_up(&self) -> bool {
-        self.remarks.iter().any(|line| line.contains("was not made") && line.contains("undone"))
+        self.remarks.iter().any(|line| line.contains("cannot come into the chain") && line.contains("undone"))
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn catch_up(wallet: &mut Wallet, daemon: &mut NodeLink) -> Result<(),
     for Lost { id, address, amount, loss } in outcome.lost {
         let (amount, address) = (amount::show(amount), address::show(&wallet.params, &address));
         output::remark(&format!(
-            "warning: payment {id} of {amount} to {address} was not made: {loss}; it is forgotten here"
+            "warning: payment {id} of {amount} to {address} cannot come into the chain that this node follows: {loss}; \
+             it is forgotten here, and found again if a branch that holds it wins"
         ));
     }
     for id in outcome.offered {
