@@ -1,7 +1,7 @@
 //! The power cut: what a node finds after any death at its disk, and after damage.
 //!
 //! The real file code runs on a disk in memory that keeps no more than POSIX promises. Each test prints
-//! what it covered: `cargo test --test power -- --nocapture`.
+//! what it covered: `cargo test --test power -- --nocapture`. `make power` tries far more (power/scale.rs).
 //!
 //! power/life.rs is the life of a node at its disk and the check that follows each death, power/fixture.rs
 //! what is written, power/cases.rs the steps. power/crash.rs lets each call be the last or fail,
@@ -23,5 +23,7 @@ mod liar;
 mod life;
 #[path = "power/remains.rs"]
 mod remains;
+#[path = "power/scale.rs"]
+mod scale;
 #[path = "power/story.rs"]
 mod story;

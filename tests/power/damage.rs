@@ -110,7 +110,7 @@ fn damage_beside_the_block_file_costs_nothing() {
 fn damaged_small_files_are_ignored_and_a_wallet_is_refused() {
     let fixture = Fixture::new();
     let acts = fixture.small(2).map(|(name, bytes)| Act::Save(name, bytes));
-    let case = Case::after("small", &fixture, &[&acts, &[Act::Wallet(1)]], vec![]);
+    let case = Case::after("small", &fixture, &honest, &[&acts, &[Act::Wallet(1)]], vec![]);
     let lost = |name: &str, disk: &MemoryDisk, bytes: &[u8]| match name {
         condemned::FILE => Condemned::load(disk).expect("no fault").is_empty(),
         addresses::FILE => AddressBook::load(disk).expect("no fault").is_empty(),
@@ -157,7 +157,7 @@ fn damaged_case(fixture: &Fixture) -> Case {
         &[Act::Checkpoint],
         &[Act::Append(fixture.spending()[..2].to_vec()), Act::Sync],
     ];
-    let case = Case::after("damage", fixture, &lives, vec![]);
+    let case = Case::after("damage", fixture, &honest, &lives, vec![]);
     let rest = [Act::Append(fixture.spending()[2..].to_vec())];
     live(&honest(&case.disk), fixture, &rest, &mut case.told.clone()).expect("no fault");
     case
