@@ -11,6 +11,8 @@
 #[path = "power/cases.rs"]
 mod cases;
 mod common;
+#[path = "power/controls.rs"]
+mod controls;
 #[path = "power/crash.rs"]
 mod crash;
 #[path = "power/damage.rs"]

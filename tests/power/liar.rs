@@ -7,7 +7,9 @@ use std::sync::Arc;
 use spindle::blockchain::disk::{Disk, DiskFile};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::{BLOCKS, MARK};
-use spindle::primitives::frame::{self, FrameHeader, KIND_BLOCK};
+use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK};
+
+use crate::fixture::WALLET;
 
 /// What is not done although it is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,22 @@ pub(crate) enum Lie {
     MarkMoves,
     /// Every write of the mark.
     Mark,
+    /// Checksums of the block file's frames: they are right whatever a frame holds.
+    Checksum,
 }
+
+/// Each safeguard that can be missing.
+pub(crate) const LIES: [(&str, Lie); 9] = [
+    ("no fdatasync", Lie::Sync("")),
+    ("none of the block file", Lie::Sync(BLOCKS)),
+    ("none of the mark", Lie::Sync(MARK)),
+    ("none of replaced files", Lie::Sync(".new")),
+    ("none of a wallet", Lie::Sync(WALLET)),
+    ("no sync of the directory", Lie::SyncDir),
+    ("a mark that never moves", Lie::MarkMoves),
+    ("no mark", Lie::Mark),
+    ("no checksum", Lie::Checksum),
+];
 
 #[derive(Debug)]
 pub(crate) struct Liar {
@@ -81,14 +98,23 @@ impl DiskFile for LiarFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, at)
+        if self.lie != Lie::Checksum || self.name != BLOCKS {
+            return self.file.read_at(buffer, at);
+        }
+        let mut whole = vec![0; usize::try_from(self.size_bytes()?).expect("small")];
+        self.file.read_at(&mut whole, 0)?;
+        forge(&mut whole);
+        let rest = usize::try_from(at).ok().and_then(|at| whole.get(at..)).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let swallowed = match self.lie {
             Lie::Mark => self.name == MARK,
             Lie::MarkMoves => self.name == MARK && self.size_bytes()? > 0,
-            Lie::Sync(_) | Lie::SyncDir => false,
+            Lie::Sync(_) | Lie::SyncDir | Lie::Checksum => false,
         };
         if swallowed { Ok(()) } else { self.file.write_at(bytes, at) }
     }
@@ -105,30 +131,14 @@ impl DiskFile for LiarFile {
     }
 }
 
-/// How a bit of the block file goes bad.
-pub(crate) type Rot = fn(&MemoryDisk, usize, u8);
-
-/// As bits do.
-pub(crate) fn rot(disk: &MemoryDisk, at: usize, mask: u8) {
-    disk.flip(BLOCKS, at, mask);
-}
-
-/// And the frame's checksum goes along, as if there were none.
-pub(crate) fn rot_unseen(disk: &MemoryDisk, at: usize, mask: u8) {
-    disk.flip(BLOCKS, at, mask);
-    let bytes = disk.bytes(BLOCKS).expect("there");
-    let mut start = 0;
-    while let Some((head, rest)) = bytes[start..].split_first_chunk() {
-        let Some(header) = FrameHeader::from_bytes(head) else { return };
-        let end = start + frame::HEADER_BYTES + header.length as usize;
-        if header.kind == KIND_BLOCK && (start + frame::HEADER_BYTES..end).contains(&at) {
-            let payload = &rest[..header.length as usize];
-            let forged = FrameHeader::of(KIND_BLOCK, payload).to_bytes();
-            for (place, (old, new)) in head.iter().zip(forged).enumerate() {
-                disk.flip(BLOCKS, start + place, old ^ new);
-            }
-            return;
+/// Sets the checksum of each whole block's frame to what it holds.
+fn forge(mut file: &mut [u8]) {
+    while let Some(header) = file.first_chunk().and_then(FrameHeader::from_bytes) {
+        let Some((frame, rest)) = file.split_at_mut_checked(HEADER_BYTES + header.length as usize) else { return };
+        let (head, payload) = frame.split_at_mut(HEADER_BYTES);
+        if header.kind == KIND_BLOCK {
+            head.copy_from_slice(&FrameHeader::of(KIND_BLOCK, payload).to_bytes());
         }
-        start = end;
+        file = rest;
     }
 }
