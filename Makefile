@@ -45,8 +45,8 @@ schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each
 fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
-power: ## cut a node's power at each call with up to POWER=4096 mixtures of what was not synced, or all; spoil every bit
-	POWER=$(or $(POWER),4096) $(CARGO) test --test power -- --nocapture
+power: ## cut the power at each call, up to POWER=4096 mixtures of sectors or all; spoil every bit; KILLS=1000 processes
+	POWER=$(or $(POWER),4096) KILLS=$(or $(KILLS),1000) $(CARGO) test --test power --test crash -- --nocapture
 
 five: ## five release binaries that are cut, stopped and killed for ROUNDS=25 rounds, in a row and in a ring; SEED=1
 	FIVE_ROUNDS=$(or $(ROUNDS),25) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture
