@@ -7,7 +7,7 @@ use crate::liar::{LIES, Liar, Lie};
 use crate::scale::Scale;
 
 /// Enough for a row to fail.
-const FEW: Scale = Scale { mixtures: 64, nested_each: 64 };
+const FEW: Scale = Scale { mixtures: 64, nested_each: 64, is_deep: false };
 
 /// The rows that must fail when a safeguard is missing.
 fn must_fail(lie: Lie) -> &'static [&'static str] {
