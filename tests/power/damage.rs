@@ -186,7 +186,9 @@ fn damaged_small_files_are_ignored_and_a_wallet_is_refused() {
         let places: Vec<usize> = (0..good.len()).collect();
         for (what, damages) in rows(good.len(), &places, pairs()) {
             let damages: Vec<_> = damages.iter().filter(|damage| damage.done_to(&good) != good).collect();
-            damages.iter().for_each(|damage| assert!(is_lost(&damage.done_to(&good)), "{name}, {damage:?}"));
+            for damage in &damages {
+                assert!(is_lost(&damage.done_to(&good)), "{name}, {damage:?}");
+            }
             println!("{name}, {what:<19} {:>6} times: none goes unseen", damages.len());
         }
     }

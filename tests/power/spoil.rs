@@ -30,8 +30,8 @@ impl Damage {
             Self::Zeros(sectors) => sectors.iter().for_each(|&n| bytes[sector(n)].fill(0)),
             Self::Noise(sectors, seed) => {
                 let mut rng = Rng::new(*seed);
-                let mut noise = |byte: &mut u8| *byte = rng.draw().to_le_bytes()[0];
-                sectors.iter().for_each(|&n| bytes[sector(n)].iter_mut().for_each(&mut noise));
+                let places = sectors.iter().flat_map(|&n| sector(n));
+                places.for_each(|at| bytes[at] = rng.draw().to_le_bytes()[0]);
             }
         }
         bytes
