@@ -3,7 +3,7 @@
 use crate::cases::Case;
 use crate::crash::{Nested, crash_points};
 use crate::fixture::{Fixture, WALLET};
-use crate::liar::{LIES, Liar, Lie};
+use crate::liar::{LIES, Lie, lying};
 use crate::scale::Scale;
 
 /// Enough for a row to fail.
@@ -30,7 +30,7 @@ fn must_fail(lie: Lie) -> &'static [&'static str] {
 fn a_missing_safeguard_fails_its_rows_of_the_crash_table() {
     let fixture = Fixture::new();
     for (what, lie) in LIES {
-        let view = |disk: &_| Liar::over(disk, lie);
+        let view = |disk: &_| lying(disk, lie);
         for name in must_fail(lie) {
             let row = crash_points(&view, &fixture, &Case::of(name, &fixture, &view), FEW, Nested::Too);
             let error = row.err().unwrap_or_else(|| panic!("{what}: nothing of it is seen in `{name}`"));

@@ -11,7 +11,7 @@ use spindle::wallet::file::{FileError, WalletFile};
 
 use crate::cases::Case;
 use crate::fixture::{Fixture, NO_CHANCE, PASSWORD, WALLET};
-use crate::liar::{Liar, Lie};
+use crate::liar::{Lie, lying};
 use crate::life::{self, Act, Depth, Told, Verdict, View, check, honest, image, live, verdict};
 use crate::scale::Scale;
 use crate::spoil::{Damage, rows};
@@ -49,7 +49,7 @@ fn a_missing_safeguard_fails_its_rows_of_damage() {
     for (lie, row) in
         [(Lie::Checksum, "each bit"), (Lie::Checksum, "sectors of noise"), (Lie::Mark, "cut at each byte")]
     {
-        let view = |disk: &_| Liar::over(disk, lie);
+        let view = |disk: &_| lying(disk, lie);
         let damaged = Damaged::new(&fixture, &view);
         let places: Vec<usize> = (0..damaged.good.len()).collect();
         let found = rows(damaged.good.len(), &places, 0).into_iter().find(|(what, _)| *what == row);

@@ -5,7 +5,7 @@ use spindle::blockchain::storage::BLOCKS;
 use spindle::primitives::rng::Rng;
 
 use crate::fixture::Fixture;
-use crate::liar::{LIES, Liar, Lie};
+use crate::liar::{LIES, Lie, lying};
 use crate::life::{Act, Depth, Stop, Told, Verdict, check, honest, live, verdict};
 use crate::remains::sample;
 use crate::scale::Scale;
@@ -48,7 +48,7 @@ fn a_missing_safeguard_is_found() {
 /// A random story: lives that do anything, disturbed by signals and now and then an error, each ended by a kill
 /// or a power cut; then a bit goes bad under what was told. The error is what the check found.
 fn story(fixture: &Fixture, seed: u64, lie: Option<Lie>) -> Result<(), String> {
-    let view = |disk: &MemoryDisk| lie.map_or_else(|| honest(disk), |lie| Liar::over(disk, lie));
+    let view = |disk: &MemoryDisk| lie.map_or_else(|| honest(disk), |lie| lying(disk, lie));
     let mut rng = Rng::new(seed);
     let (mut disk, mut told) = (MemoryDisk::default(), Told::default());
     for life in 0..=rng.below(4) {
