@@ -31,7 +31,7 @@ fn no_damage_to_the_block_file_goes_unseen() {
     let damaged = Damaged::new(&fixture, &honest);
     let places: Vec<usize> = (0..damaged.good.len()).collect();
     for (what, damages) in rows(damaged.good.len(), &places, pairs()) {
-        let again_each = if what.starts_with("cut") { 1 } else { Scale::asked().or_deep(16, 1) };
+        let again_each = if what.starts_with("cut") { 1 } else { 16 };
         let [refused, named, whole] =
             damaged.row(&honest, &damages, again_each).unwrap_or_else(|error| panic!("{what}, {error}"));
         println!(

@@ -7,7 +7,8 @@ use spindle::primitives::rng::Rng;
 pub(crate) const PLAIN: usize = 3;
 
 /// Disks as they may be found after a death: killed; all lost, all there; every mixture if there are not more than
-/// `every`. Of more, so many samples; and every mixture of only old and new ones if there are not more of these.
+/// `every`. Of more, so many samples; and every mixture of only old and new ones if there are not many more of these:
+/// of up to twelve sectors, 4,096 are every subset, and each is tried with the old and the new size and a name.
 pub(crate) fn remains(
     disk: &MemoryDisk,
     seed: u64,
@@ -16,11 +17,11 @@ pub(crate) fn remains(
 ) -> Box<dyn Iterator<Item = MemoryDisk> + '_> {
     let plain: [_; PLAIN] = [disk.kill(), disk.crash(), disk.power_cut(&mut |bound| bound - 1)];
     let plain = plain.into_iter();
-    let are_few = |mixtures: Mixtures| mixtures.take(every + 1).count() <= every;
-    if are_few(Mixtures::of(disk)) {
+    let are_few = |mixtures: Mixtures, most| mixtures.take(most + 1).count() <= most;
+    if are_few(Mixtures::of(disk), every) {
         return Box::new(plain.chain(Mixtures::of(disk)));
     }
-    let old_or_new = are_few(Mixtures::old_or_new(disk)).then(|| Mixtures::old_or_new(disk));
+    let old_or_new = are_few(Mixtures::old_or_new(disk), 4 * every).then(|| Mixtures::old_or_new(disk));
     let drawn = (0..samples).map(move |n| sample(disk, &mut Rng::new(seed << 16 | n)));
     Box::new(plain.chain(old_or_new.into_iter().flatten()).chain(drawn))
 }
