@@ -3,7 +3,7 @@
 STYLE := --config max_width=120,use_small_heuristics=Max
 CARGO ?= cargo
 
-.PHONY: help run-two test test-clients test-page check fmt bench soak schedules fuzz five mutants
+.PHONY: help run-two test test-clients test-page check fmt bench soak schedules fuzz five power mutants
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-12s  %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ schedules: ## explore SCHEDULES=100000 orders in which threads can meet, of each
 
 fuzz: ## run each fuzz target for SECONDS=60, or TARGET=name alone; under the address sanitizer if there is a nightly Rust
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+power: ## cut the power at each call, up to POWER=4096 mixtures of sectors or all; spoil every bit; KILLS=1000 processes
+	POWER=$(or $(POWER),4096) KILLS=$(or $(KILLS),1000) $(CARGO) test --test power --test crash -- --nocapture
 
 five: ## five release binaries that are cut, stopped and killed for ROUNDS=25 rounds, in a row and in a ring; SEED=1
 	FIVE_ROUNDS=$(or $(ROUNDS),25) FIVE_SEED=$(or $(SEED),1) $(CARGO) test --release --test five -- --nocapture

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
+pub(crate) mod between;
 pub(crate) mod chains;
 pub(crate) mod hostile;
 pub(crate) mod process;

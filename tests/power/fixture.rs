@@ -23,7 +23,7 @@ use spindle::wallet::words;
 
 use crate::common::secret;
 
-/// Blocks before the first with a transfer in it.
+/// Blocks before the first with a transfer in it, where it does not matter how many.
 const PLAIN: usize = 11;
 /// Blocks that spend.
 const SPENDING: usize = 4;
@@ -33,6 +33,7 @@ const PIECES: usize = 12;
 
 pub(crate) struct Fixture {
     pub(crate) params: Arc<Params>,
+    plain: usize,
     /// The first branch.
     pub(crate) trunk: Vec<CheckedBlock>,
     /// One block longer; parts from the trunk behind its plain blocks.
@@ -49,26 +50,31 @@ pub(crate) struct Known {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
+        Self::sized(PLAIN)
+    }
+
+    /// With so many blocks before the first with a transfer in it.
+    pub(crate) fn sized(plain: usize) -> Self {
         let params = Arc::new(Params::regtest());
         let genesis = Position::genesis(&params);
         let empty = Known { bytes: Vec::new(), work: 0, ledger: Ledger::default().hash() };
         let known = BTreeMap::from([(params.genesis_id(), empty)]);
-        let mut fixture = Self { params, trunk: Vec::new(), rival: Vec::new(), known };
-        let (plain, ledger, fork) = fixture.branch(&[], genesis, &Ledger::default(), 1, PLAIN);
-        let (spending, _, _) = fixture.branch(&plain, fork, &ledger, 1, SPENDING);
-        fixture.rival = fixture.branch(&plain, fork, &ledger, 2, SPENDING + 1).0;
-        fixture.trunk = [plain, spending].concat();
+        let mut fixture = Self { params, plain, trunk: Vec::new(), rival: Vec::new(), known };
+        let (matured, ledger, fork) = fixture.branch(&[], genesis, &Ledger::default(), 1, plain);
+        let (spending, _, _) = fixture.branch(&matured, fork, &ledger, 1, SPENDING);
+        fixture.rival = fixture.branch(&matured, fork, &ledger, 2, SPENDING + 1).0;
+        fixture.trunk = [matured, spending].concat();
         fixture
     }
 
     /// The blocks of the trunk before the fork.
     pub(crate) fn plain(&self) -> &[CheckedBlock] {
-        &self.trunk[..PLAIN]
+        &self.trunk[..self.plain]
     }
 
     /// Those behind it.
     pub(crate) fn spending(&self) -> &[CheckedBlock] {
-        &self.trunk[PLAIN..]
+        &self.trunk[self.plain..]
     }
 
     /// So many blocks on a position; those that follow `mature` blocks each spend one of them.

@@ -1,13 +1,15 @@
 //! Disks that break a promise, to show that the checks would see it. Only tests can reach them.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use spindle::blockchain::disk::{Disk, DiskFile};
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::{BLOCKS, MARK};
-use spindle::primitives::frame::{self, FrameHeader, KIND_BLOCK};
+use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK};
+
+use crate::common::between::{self, Between};
+use crate::fixture::WALLET;
 
 /// What is not done although it is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,115 +22,71 @@ pub(crate) enum Lie {
     MarkMoves,
     /// Every write of the mark.
     Mark,
+    /// Checksums of the block file's frames: they are right whatever a frame holds.
+    Checksum,
 }
 
-#[derive(Debug)]
-pub(crate) struct Liar {
-    disk: MemoryDisk,
-    lie: Lie,
+/// Each safeguard that can be missing.
+pub(crate) const LIES: [(&str, Lie); 9] = [
+    ("no fdatasync", Lie::Sync("")),
+    ("none of the block file", Lie::Sync(BLOCKS)),
+    ("none of the mark", Lie::Sync(MARK)),
+    ("none of replaced files", Lie::Sync(".new")),
+    ("none of a wallet", Lie::Sync(WALLET)),
+    ("no sync of the directory", Lie::SyncDir),
+    ("a mark that never moves", Lie::MarkMoves),
+    ("no mark", Lie::Mark),
+    ("no checksum", Lie::Checksum),
+];
+
+/// The disk, through a lie.
+pub(crate) fn lying(disk: &MemoryDisk, lie: Lie) -> Arc<dyn Disk> {
+    between::before(disk, lie)
 }
 
-impl Liar {
-    pub(crate) fn over(disk: &MemoryDisk, lie: Lie) -> Arc<dyn Disk> {
-        Arc::new(Self { disk: disk.clone(), lie })
-    }
-}
-
-impl Disk for Liar {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(LiarFile { file: self.disk.open(name)?, lie: self.lie, name: name.to_owned() }))
+impl Between for Lie {
+    fn sync_dir(&self, disk: &MemoryDisk) -> io::Result<()> {
+        if *self == Self::SyncDir { Ok(()) } else { disk.sync_dir() }
     }
 
-    fn exists(&self, name: &str) -> io::Result<bool> {
-        self.disk.exists(name)
+    fn read_at(&self, name: &str, file: &dyn DiskFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        if *self != Self::Checksum || name != BLOCKS {
+            return file.read_at(buffer, at);
+        }
+        let mut whole = vec![0; usize::try_from(file.size_bytes()?).expect("small")];
+        file.read_at(&mut whole, 0)?;
+        forge(&mut whole);
+        let rest = usize::try_from(at).ok().and_then(|at| whole.get(at..)).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        if self.lie == Lie::SyncDir { Ok(()) } else { self.disk.sync_dir() }
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.disk.path(name)
-    }
-
-    fn unique(&self) -> io::Result<[u8; 16]> {
-        self.disk.unique()
-    }
-}
-
-#[derive(Debug)]
-struct LiarFile {
-    file: Arc<dyn DiskFile>,
-    lie: Lie,
-    name: String,
-}
-
-impl DiskFile for LiarFile {
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.file.size_bytes()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, at)
-    }
-
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let swallowed = match self.lie {
-            Lie::Mark => self.name == MARK,
-            Lie::MarkMoves => self.name == MARK && self.size_bytes()? > 0,
-            Lie::Sync(_) | Lie::SyncDir => false,
+    fn write_at(&self, name: &str, file: &dyn DiskFile, bytes: &[u8], at: u64) -> io::Result<()> {
+        let swallowed = match self {
+            Self::Mark => name == MARK,
+            Self::MarkMoves => name == MARK && file.size_bytes()? > 0,
+            Self::Sync(_) | Self::SyncDir | Self::Checksum => false,
         };
-        if swallowed { Ok(()) } else { self.file.write_at(bytes, at) }
+        if swallowed { Ok(()) } else { file.write_at(bytes, at) }
     }
 
-    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.file.set_size(size_bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.lie {
-            Lie::Sync(part) if self.name.contains(part) => Ok(()),
-            _ => self.file.sync(),
+    fn sync(&self, name: &str, file: &dyn DiskFile) -> io::Result<()> {
+        match self {
+            Self::Sync(part) if name.contains(part) => Ok(()),
+            _ => file.sync(),
         }
     }
 }
 
-/// How a bit of the block file goes bad.
-pub(crate) type Rot = fn(&MemoryDisk, usize, u8);
-
-/// As bits do.
-pub(crate) fn rot(disk: &MemoryDisk, at: usize, mask: u8) {
-    disk.flip(BLOCKS, at, mask);
-}
-
-/// And the frame's checksum goes along, as if there were none.
-pub(crate) fn rot_unseen(disk: &MemoryDisk, at: usize, mask: u8) {
-    disk.flip(BLOCKS, at, mask);
-    let bytes = disk.bytes(BLOCKS).expect("there");
-    let mut start = 0;
-    while let Some((head, rest)) = bytes[start..].split_first_chunk() {
-        let Some(header) = FrameHeader::from_bytes(head) else { return };
-        let end = start + frame::HEADER_BYTES + header.length as usize;
-        if header.kind == KIND_BLOCK && (start + frame::HEADER_BYTES..end).contains(&at) {
-            let payload = &rest[..header.length as usize];
-            let forged = FrameHeader::of(KIND_BLOCK, payload).to_bytes();
-            for (place, (old, new)) in head.iter().zip(forged).enumerate() {
-                disk.flip(BLOCKS, start + place, old ^ new);
-            }
-            return;
+/// Sets the checksum of each whole block's frame to what it holds.
+fn forge(mut file: &mut [u8]) {
+    while let Some(header) = file.first_chunk().and_then(FrameHeader::from_bytes) {
+        let Some((frame, rest)) = file.split_at_mut_checked(HEADER_BYTES + header.length as usize) else { return };
+        let (head, payload) = frame.split_at_mut(HEADER_BYTES);
+        if header.kind == KIND_BLOCK {
+            head.copy_from_slice(&FrameHeader::of(KIND_BLOCK, payload).to_bytes());
         }
-        start = end;
+        file = rest;
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Act {
 }
 
 /// A value that is replaced as a whole: what was said to be durable, and what was tried since.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct History<T> {
     told: Option<T>,
     since: Vec<T>,
@@ -61,7 +61,7 @@ impl<T: PartialEq> History<T> {
 }
 
 /// What was said to be durable.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Told {
     pub(crate) blocks: BTreeSet<Hash>,
     /// Whether the mark was damaged since, so that it may say less.

@@ -3,18 +3,27 @@
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::primitives::rng::Rng;
 
-/// Disks as they may be found after a death: killed; all lost, all there; every mixture or samples of them.
-pub(crate) fn remains(disk: &MemoryDisk, seed: u64, every: usize, samples: u64) -> Vec<MemoryDisk> {
-    let mut left = vec![disk.kill(), disk.crash(), disk.power_cut(&mut |bound| bound - 1)];
-    if let Some(all) = mixtures(disk, every) {
-        left.extend(all);
-        return left;
+/// So many come first: killed, all lost, all there.
+pub(crate) const PLAIN: usize = 3;
+
+/// Disks as they may be found after a death: killed; all lost, all there; every mixture if there are not more than
+/// `every`. Of more, so many samples; and every mixture of only old and new ones if there are not many more of these:
+/// of up to twelve sectors, 4,096 are every subset, and each is tried with the old and the new size and a name.
+pub(crate) fn remains(
+    disk: &MemoryDisk,
+    seed: u64,
+    every: usize,
+    samples: u64,
+) -> Box<dyn Iterator<Item = MemoryDisk> + '_> {
+    let plain: [_; PLAIN] = [disk.kill(), disk.crash(), disk.power_cut(&mut |bound| bound - 1)];
+    let plain = plain.into_iter();
+    let are_few = |mixtures: Mixtures, most| mixtures.take(most + 1).count() <= most;
+    if are_few(Mixtures::of(disk), every) {
+        return Box::new(plain.chain(Mixtures::of(disk)));
     }
-    left.extend((0..samples).map(|n| {
-        let mut rng = Rng::new(seed << 8 | n);
-        sample(disk, &mut rng)
-    }));
-    left
+    let old_or_new = are_few(Mixtures::old_or_new(disk), 4 * every).then(|| Mixtures::old_or_new(disk));
+    let drawn = (0..samples).map(move |n| sample(disk, &mut Rng::new(seed << 16 | n)));
+    Box::new(plain.chain(old_or_new.into_iter().flatten()).chain(drawn))
 }
 
 /// A power cut that takes little, much or anything.
@@ -27,24 +36,49 @@ pub(crate) fn sample(disk: &MemoryDisk, rng: &mut Rng) -> MemoryDisk {
     })
 }
 
-/// Every choice that a power cut has, if there are not more than so many.
-fn mixtures(disk: &MemoryDisk, most: usize) -> Option<Vec<MemoryDisk>> {
-    let mut found = Vec::new();
-    let mut digits: Vec<(usize, usize)> = Vec::new();
-    loop {
-        let mut place = 0;
-        found.push(disk.power_cut(&mut |bound| {
-            if place == digits.len() {
-                digits.push((0, bound));
-            }
-            place += 1;
-            digits[place - 1].0
-        }));
-        if found.len() > most {
+/// Every choice that a power cut has, counted through: the choices so far are the digits of a number.
+struct Mixtures<'a> {
+    disk: &'a MemoryDisk,
+    /// Each digit and the base of its place.
+    digits: Vec<(usize, usize)>,
+    /// Whether nothing between the oldest and the newest is chosen.
+    only_ends: bool,
+    is_over: bool,
+}
+
+impl<'a> Mixtures<'a> {
+    fn of(disk: &'a MemoryDisk) -> Self {
+        Self { disk, digits: Vec::new(), only_ends: false, is_over: false }
+    }
+
+    /// Each sector, size and name what it was or what it became: the subsets of what was not synced.
+    fn old_or_new(disk: &'a MemoryDisk) -> Self {
+        Self { only_ends: true, ..Self::of(disk) }
+    }
+}
+
+impl Iterator for Mixtures<'_> {
+    type Item = MemoryDisk;
+
+    fn next(&mut self) -> Option<MemoryDisk> {
+        if self.is_over {
             return None;
         }
-        while digits.pop_if(|(digit, bound)| *digit + 1 == *bound).is_some() {}
-        let Some((digit, _)) = digits.last_mut() else { return Some(found) };
-        *digit += 1;
+        let Self { disk, digits, only_ends, .. } = self;
+        let mut place = 0;
+        let left = disk.power_cut(&mut |bound| {
+            if place == digits.len() {
+                digits.push((0, if *only_ends { bound.min(2) } else { bound }));
+            }
+            place += 1;
+            let digit = digits[place - 1].0;
+            if *only_ends && digit == 1 { bound - 1 } else { digit }
+        });
+        while digits.pop_if(|(digit, base)| *digit + 1 == *base).is_some() {}
+        match digits.last_mut() {
+            Some((digit, _)) => *digit += 1,
+            None => self.is_over = true,
+        }
+        Some(left)
     }
 }

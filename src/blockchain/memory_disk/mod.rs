@@ -130,6 +130,14 @@ impl MemoryDisk {
         self.0.lock().faults.dead
     }
 
+    /// Whether the two are alike, bytes, names and what of them is not synced: no death would leave on the one what
+    /// it could not leave on the other.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let other = other.0.lock().platter.fork();
+        self.0.lock().platter.fork() == other
+    }
+
     /// Lets somebody look who is no process: whatever it calls meets no fault and counts for none.
     pub fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
         let swap = |faults| std::mem::replace(&mut self.0.lock().faults, faults);
@@ -308,6 +316,30 @@ mod tests {
         killed.open("b").expect("there").sync().expect("no fault");
         killed.sync_dir().expect("no fault");
         assert_eq!((killed.crash().bytes("b"), disk.crash().bytes("b")), (Some(b"onetwo".to_vec()), None));
+    }
+
+    /// Goal: disks are alike if no death could tell them apart. Method: one change after the other, and a copy from
+    /// before it.
+    #[test]
+    fn disks_that_any_death_leaves_alike_are_alike() {
+        let disk = MemoryDisk::default();
+        let changes: [fn(&MemoryDisk); 7] = [
+            |disk| _ = disk.open("a").expect("made"),
+            |disk| disk.open("a").expect("there").write_at(b"one", 0).expect("room"),
+            |disk| disk.open("a").expect("there").set_size(2).expect("room"),
+            |disk| disk.open("a").expect("there").sync().expect("no fault"),
+            |disk| disk.sync_dir().expect("no fault"),
+            |disk| disk.rename("a", "b").expect("there"),
+            |disk| disk.remove("b").expect("there"),
+        ];
+        for (nth, change) in changes.into_iter().enumerate() {
+            let before = disk.kill();
+            assert!(disk.is_like(&before) && disk.is_like(&disk), "before change {nth}");
+            change(&disk);
+            assert!(!disk.is_like(&before) && disk.is_like(&disk.kill()), "after change {nth}");
+            disk.exists("a").expect("looked");
+            assert!(disk.is_like(&disk.kill()), "to look changes nothing");
+        }
     }
 
     /// Goal: faults come when they were asked for, and a full disk keeps what fitted.

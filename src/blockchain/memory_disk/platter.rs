@@ -18,7 +18,7 @@ pub(super) type Choose<'a> = &'a mut dyn FnMut(usize) -> usize;
 type Names = BTreeMap<String, u64>;
 
 /// A directory and its files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Platter {
     files: BTreeMap<u64, Images>,
     now: Names,
@@ -31,7 +31,7 @@ pub(super) struct Platter {
 }
 
 /// One file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Images {
     /// What a process reads.
     pub(super) now: Vec<u8>,
@@ -42,7 +42,7 @@ pub(super) struct Images {
 }
 
 /// A call whose effect is not on the platter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Change {
     Write { at: usize, bytes: Vec<u8> },
     SetSize(usize),

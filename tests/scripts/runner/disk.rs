@@ -1,7 +1,6 @@
 //! A disk that remembers what was done to it, call by call, and whose power can fail in the middle of a write.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,6 +9,8 @@ use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::{BLOCKS, INDEX, MARK};
 use spindle::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK};
 use spindle::primitives::hash::Hash;
+
+use crate::common::between::{self, Between};
 
 /// Bytes of a block's header, which its id hashes.
 const BLOCK_HEADER_BYTES: usize = 100;
@@ -42,16 +43,19 @@ struct Log {
     is_dead: bool,
 }
 
-/// See the top of the file. Clones are the same disk.
-#[derive(Clone, Debug)]
+/// See the top of the file.
+#[derive(Debug)]
 pub(crate) struct WatchedDisk {
     pub(crate) memory: MemoryDisk,
+    /// As a node sees it.
+    pub(crate) seen: Arc<dyn Disk>,
     log: Arc<Mutex<Log>>,
 }
 
 impl WatchedDisk {
     pub(crate) fn over(memory: MemoryDisk) -> Self {
-        Self { memory, log: Arc::default() }
+        let log = Arc::<Mutex<Log>>::default();
+        Self { seen: between::before(&memory, Watcher(Arc::clone(&log))), memory, log }
     }
 
     /// From now on what is done is noted.
@@ -68,118 +72,68 @@ impl WatchedDisk {
     pub(crate) fn fail_in(&self, block: Hash) {
         self.log.lock().fatal = Some(block);
     }
-
-    fn note(&self, op: Op) {
-        let mut log = self.log.lock();
-        if log.is_on {
-            log.ops.push(op);
-        }
-    }
-
-    fn alive(&self) -> io::Result<()> {
-        if self.log.lock().is_dead { Err(power_failed()) } else { Ok(()) }
-    }
 }
 
 fn power_failed() -> io::Error {
     io::Error::other("the power has failed")
 }
 
-impl Disk for WatchedDisk {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.alive()?;
-        Ok(Arc::new(WatchedFile { file: self.memory.open(name)?, disk: self.clone(), name: name.to_owned() }))
+/// Who notes what is done.
+#[derive(Debug)]
+struct Watcher(Arc<Mutex<Log>>);
+
+impl Watcher {
+    fn note(&self, op: Op) {
+        let mut log = self.0.lock();
+        if log.is_on {
+            log.ops.push(op);
+        }
+    }
+}
+
+impl Between for Watcher {
+    fn may_change(&self) -> io::Result<()> {
+        if self.0.lock().is_dead { Err(power_failed()) } else { Ok(()) }
     }
 
-    fn exists(&self, name: &str) -> io::Result<bool> {
-        self.memory.exists(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.alive()?;
-        self.memory.rename(from, to)?;
+    fn rename(&self, disk: &MemoryDisk, from: &str, to: &str) -> io::Result<()> {
+        disk.rename(from, to)?;
         self.note(Op::Replace(to.to_owned()));
         Ok(())
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.alive()?;
-        self.memory.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.alive()?;
-        self.memory.sync_dir()
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.memory.free_bytes()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.memory.path(name)
-    }
-
-    fn unique(&self) -> io::Result<[u8; 16]> {
-        self.memory.unique()
-    }
-}
-
-#[derive(Debug)]
-struct WatchedFile {
-    file: Arc<dyn DiskFile>,
-    disk: WatchedDisk,
-    name: String,
-}
-
-impl DiskFile for WatchedFile {
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.file.size_bytes()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, at)
-    }
-
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.disk.alive()?;
-        if self.name == MARK {
+    fn write_at(&self, name: &str, file: &dyn DiskFile, bytes: &[u8], at: u64) -> io::Result<()> {
+        if name == MARK {
             let length = bytes.get(MARK_LENGTH_AT..MARK_LENGTH_AT + 8).and_then(|bytes| bytes.try_into().ok());
-            self.file.write_at(bytes, at)?;
-            self.disk.note(Op::Mark(u64::from_le_bytes(length.expect("a slot is written whole"))));
+            file.write_at(bytes, at)?;
+            self.note(Op::Mark(u64::from_le_bytes(length.expect("a slot is written whole"))));
             return Ok(());
         }
-        if self.name != BLOCKS {
-            return self.file.write_at(bytes, at);
+        if name != BLOCKS {
+            return file.write_at(bytes, at);
         }
         let mut blocks = blocks_in(bytes, at);
-        let fatal = self.disk.log.lock().fatal;
+        let fatal = self.0.lock().fatal;
         let Some(place) = blocks.iter().position(|(id, _)| Some(*id) == fatal) else {
-            self.file.write_at(bytes, at)?;
-            self.disk.note(Op::Append { blocks, torn: None });
+            file.write_at(bytes, at)?;
+            self.note(Op::Append { blocks, torn: None });
             return Ok(());
         };
         // Half of that block, and nothing after it.
         let begins = if place == 0 { at } else { blocks[place - 1].1 };
         let written = usize::try_from(u64::midpoint(begins, blocks[place].1) - at).expect("part of a buffer");
-        self.file.write_at(&bytes[..written], at)?;
+        file.write_at(&bytes[..written], at)?;
         blocks.truncate(place);
-        self.disk.note(Op::Append { blocks, torn: fatal });
-        self.disk.log.lock().is_dead = true;
+        self.note(Op::Append { blocks, torn: fatal });
+        self.0.lock().is_dead = true;
         Err(power_failed())
     }
 
-    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.disk.alive()?;
-        self.file.set_size(size_bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.alive()?;
-        self.file.sync()?;
-        match self.name.as_str() {
-            BLOCKS => self.disk.note(Op::SyncBlocks),
-            MARK => self.disk.note(Op::SyncMark),
+    fn sync(&self, name: &str, file: &dyn DiskFile) -> io::Result<()> {
+        file.sync()?;
+        match name {
+            BLOCKS => self.note(Op::SyncBlocks),
+            MARK => self.note(Op::SyncMark),
             // A cache, and files on their way to be renamed.
             _ => {}
         }

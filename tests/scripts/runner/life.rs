@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use spindle::blockchain::checked_tx::ReadTx;
-use spindle::blockchain::disk::{self, Disk};
+use spindle::blockchain::disk;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::storage::checkpoint;
 use spindle::node::event::{Effect, Event, Target};
@@ -51,8 +51,7 @@ impl Stage {
     pub(crate) fn start(&mut self, who: Who) {
         self.hosts[who].life += 1;
         let disk = WatchedDisk::over(self.hosts[who].disk.clone());
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let (node, opening) = Node::open(self.config(who), &shared, &mut |_| {}).expect("a disk that works");
+        let (node, opening) = Node::open(self.config(who), &disk.seen, &mut |_| {}).expect("a disk that works");
         disk.watch();
         let host = &self.hosts[who];
         let words = words::opened(&self.names, &host.ends, &node.chain().tip().id, &opening);
@@ -191,13 +190,14 @@ impl Stage {
             Effect::Checkpoint { tip, ledger } => {
                 let running = self.running(who).expect("it speaks");
                 let identity = running.node.chain().store().identity();
-                checkpoint::write(&running.disk, &identity, tip, &ledger, &mut || true).expect("a disk that works");
+                checkpoint::write(&*running.disk.seen, &identity, tip, &ledger, &mut || true)
+                    .expect("a disk that works");
                 self.tell_disk(who);
                 let event = Event::Checkpointed { tip };
                 self.plan(0, Happening::Event(who, self.hosts[who].life, Box::new(event)));
             }
             Effect::Save { file, bytes } => {
-                let disk = &self.running(who).expect("it speaks").disk;
+                let disk = &*self.running(who).expect("it speaks").disk.seen;
                 disk::replace(disk, file, &bytes).expect("a disk that works");
                 self.tell_disk(who);
             }
