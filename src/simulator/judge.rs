@@ -92,6 +92,8 @@ struct Seen {
     records: u32,
     /// Blocks that were on its chain, in any life, or on a branch that it tried.
     connected: HashSet<Hash>,
+    /// Those of them that came to its chain since somebody last asked.
+    news: Vec<Hash>,
     /// The block with the most work of those that it told to be durable.
     promised: Option<BlockMeta>,
     /// Transactions that it told to wait, in this life or before it was told to stop; and since when that counts.
@@ -159,6 +161,11 @@ impl Judge {
         Ok(is_new.then_some(tip))
     }
 
+    /// Blocks that came to a node's chain since this was last asked, each for the first time in all its lives.
+    pub(crate) fn news(&mut self, host: Host) -> Vec<Hash> {
+        std::mem::take(&mut self.seen[host].news)
+    }
+
     fn after_tip(&mut self, scene: Scene, before: &BlockMeta) -> Result<(), String> {
         let (tip, seen) = (scene.node.chain().tip(), &mut self.seen[scene.host]);
         (seen.is_due, seen.tips) = (true, seen.tips + 1);
@@ -190,9 +197,11 @@ impl Judge {
 
     /// What the tip stands on was on its chain, so it may be served.
     fn note_connected(&mut self, scene: Scene) -> Result<(), String> {
-        let (reader, connected) = (scene.node.reader(), &mut self.seen[scene.host].connected);
+        let Seen { connected, news, .. } = &mut self.seen[scene.host];
+        let reader = scene.node.reader();
         let mut at = scene.node.chain().tip().id;
         while connected.insert(at) {
+            news.push(at);
             let Some(meta) = reader.find_meta(&at).map_err(|error| error.to_string())? else { break };
             at = meta.header.prev;
         }
