@@ -133,6 +133,8 @@ pub(crate) struct Net {
     pub(crate) misdeeds: Vec<u64>,
     /// How far each host is from the middle of the network.
     wires: Vec<Wire>,
+    /// When each host's uplink has taken all that it was given.
+    uplinks_free_at: Vec<At>,
     links: Vec<Option<Box<Link>>>,
     pub(crate) partition: Option<Partition>,
     /// No byte passes a link until then.
@@ -150,6 +152,7 @@ impl Net {
             bytes_sent: 0,
             effects: Effects::default(),
             misdeeds: vec![0; wires.len()],
+            uplinks_free_at: vec![At(0); wires.len()],
             wires,
             links: Vec::new(),
             partition: None,
@@ -224,6 +227,15 @@ impl Net {
         for wire in &mut self.wires {
             (wire.loss_permille, wire.shreds) = (0, false);
         }
+        // Each stream has its own copy of that.
+        for (id, link) in self.links.iter_mut().enumerate() {
+            let Some(link) = link else { continue };
+            link.streams.iter_mut().for_each(Stream::clear_up);
+            // What was held up is not any more.
+            for side in [Side::Caller, Side::Called] {
+                self.queue.push(self.now, Happening::Arrive(id, side));
+            }
+        }
     }
 
     // --- links ---
@@ -242,13 +254,14 @@ impl Net {
         (0..self.links.len()).filter(open).collect()
     }
 
-    /// The way between two hosts.
+    /// The way from one host to another.
     fn wire(&self, a: Host, b: Host) -> Wire {
         let (a, b) = (self.wires[a], self.wires[b]);
         Wire {
             latency_us: a.latency_us + b.latency_us,
             jitter_us: a.jitter_us + b.jitter_us,
             bytes_per_s: a.bytes_per_s.min(b.bytes_per_s),
+            uplink_bytes_per_s: a.uplink_bytes_per_s,
             loss_permille: a.loss_permille.max(b.loss_permille),
             shreds: a.shreds || b.shreds,
         }
@@ -260,11 +273,11 @@ impl Net {
             Target::Address(address) => self.host_at(*address),
             Target::Name(_) => None,
         };
-        let wire = self.wire(from, to.unwrap_or(from));
+        let (wire, back) = (self.wire(from, to.unwrap_or(from)), self.wire(to.unwrap_or(from), from));
         let reaches = to.is_some_and(|to| self.apart_until(from, to).is_none());
         let dial = Some(Dial { life, target });
         let (hosts, peers) = ([Some(from), to.filter(|_| reaches)], [PeerId(0); 2]);
-        let link = Link { hosts, peers, dial, streams: [Stream::new(wire), Stream::new(wire)], shut: [false; 2] };
+        let link = Link { hosts, peers, dial, streams: [Stream::new(back), Stream::new(wire)], shut: [false; 2] };
         self.links.push(Some(Box::new(link)));
         let takes_us = if reaches { 2 * wire.latency_us } else { connect_ms * 1_000 };
         self.plan(takes_us.min(connect_ms * 1_000), Happening::Dialled(self.links.len() - 1));
@@ -293,8 +306,9 @@ impl Net {
         self.bytes_sent += range.len() as u64;
         self.trace.bytes(&frame[range.clone()]);
         let Some(link) = self.links.get_mut(id).and_then(Option::as_deref_mut) else { return };
+        let Some(uplink_free_at) = link.host(side).and_then(|host| self.uplinks_free_at.get_mut(host)) else { return };
         let piece = Piece { frame: Arc::clone(frame), range };
-        for at in link.streams[place(to)].send(now, &piece, &mut self.chance) {
+        for at in link.streams[place(to)].send(now, &piece, uplink_free_at, &mut self.chance) {
             self.queue.push(at, Happening::Arrive(id, to));
         }
     }

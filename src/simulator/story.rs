@@ -72,7 +72,8 @@ pub struct Story {
     pub coins_per_payment: usize,
     /// Half of the way between two nodes is drawn up to this.
     pub latency_ms_max: u64,
-    /// A node's bandwidth is drawn from this up to a hundred times as much.
+    /// A node's uplink, which all its connections share, is drawn from this up to a hundred times as much; no
+    /// connection is faster than the slower of its two nodes.
     pub bytes_per_s_min: u64,
     /// Connections that a node opens.
     pub outbound_max: usize,

@@ -410,10 +410,14 @@ impl World {
 
 /// How far a host is from the middle of the network.
 fn wire(story: &Story, chance: &mut Chance) -> Wire {
+    let latency_us = chance.between(100, 1_000 * story.latency_ms_max.max(1));
+    let jitter_us = chance.between(0, 200 * story.latency_ms_max);
+    let bytes_per_s = chance.between(story.bytes_per_s_min, 100 * story.bytes_per_s_min);
     Wire {
-        latency_us: chance.between(100, 1_000 * story.latency_ms_max.max(1)),
-        jitter_us: chance.between(0, 200 * story.latency_ms_max),
-        bytes_per_s: chance.between(story.bytes_per_s_min, 100 * story.bytes_per_s_min),
+        latency_us,
+        jitter_us,
+        bytes_per_s,
+        uplink_bytes_per_s: bytes_per_s,
         loss_permille: story.faults.loss_permille,
         shreds: story.faults.shreds,
     }
