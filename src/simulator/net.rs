@@ -204,6 +204,12 @@ impl Net {
         (partition.parts[a] != partition.parts[b]).then_some(partition.until)
     }
 
+    /// Whether the two ends of a link are apart now.
+    pub(crate) fn is_apart(&self, id: LinkId) -> bool {
+        let hosts = self.link(id).map(|link| link.hosts);
+        hosts.is_some_and(|hosts| matches!(hosts, [Some(a), Some(b)] if self.apart_until(a, b).is_some()))
+    }
+
     fn blocked_until(&self, id: LinkId) -> Option<At> {
         let stall = self.stalls.iter().find(|(stalled, until)| *stalled == id && *until > self.now);
         let apart = match self.link(id)?.hosts {

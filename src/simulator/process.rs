@@ -273,6 +273,7 @@ impl Process {
             // Nobody asks for blocks at once here.
             Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
             Effect::Tell(report) => {
+                net.trace.report(self.host, &report);
                 if net.trace.has_lines() {
                     net.trace.line(net.now, &format!("host {} says: {report}", self.host));
                 }

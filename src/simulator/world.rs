@@ -101,6 +101,8 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
+    /// Whether a disk fails while a node starts.
+    start_chance: Chance,
     /// Whose node something happens to at this moment.
     acting: Option<Host>,
     /// Trouble is over.
@@ -136,7 +138,9 @@ impl World {
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed, story.coins_per_payment));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
         let (machines, acting, is_calm) = (Vec::new(), None, false);
-        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };
+        let (row_at, start_chance) = (0, Chance::new(seed, "disks at a start", 0));
+        let mut world =
+            Self { story, params, net, machines, judge, tally, crowd, row_at, chance, start_chance, acting, is_calm };
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);

@@ -90,6 +90,27 @@ impl Kind {
         Self::Stranger,
     ];
 
+    /// What a run that it did something in has reached.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Equivocator => "vice Equivocator",
+            Self::Selfish => "vice Selfish",
+            Self::Withholder => "vice Withholder",
+            Self::Mutator => "vice Mutator",
+            Self::Spammer => "vice Spammer",
+            Self::Waverer => "vice Waverer",
+            Self::WrongClock => "vice WrongClock",
+            Self::LatestStamp => "vice LatestStamp",
+            Self::LeastStamp => "vice LeastStamp",
+            Self::Poisoner => "vice Poisoner",
+            Self::NeverReader => "vice NeverReader",
+            Self::Dripper => "vice Dripper",
+            Self::Fuzzer => "vice Fuzzer",
+            Self::Forger => "vice Forger",
+            Self::Stranger => "vice Stranger",
+        }
+    }
+
     /// What it does, if that is not just an honest node with something wrong.
     pub(crate) fn vice(self) -> Option<Box<dyn Vice>> {
         Some(match self {

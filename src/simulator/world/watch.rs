@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::blockchain::block::Block;
+use crate::blockchain::storage::Room;
 use crate::node::report::Report;
 use crate::primitives::codec;
 use crate::primitives::hash::Hash;
@@ -117,6 +118,7 @@ impl World {
             }
             Report::Confirmed { ids, .. } => figures.confirmed += ids.len() as u64,
             Report::Heavier { .. } => figures.reached.add("second pass", 1),
+            Report::Room { room: Room::Low { .. } } => figures.reached.add("trouble Full", 1),
             _ => {}
         }
     }
@@ -140,6 +142,9 @@ impl World {
     }
 
     pub(super) fn measure(&mut self) {
+        for machine in &self.machines {
+            self.net.trace.disk(machine.host, machine.disk());
+        }
         let tips: BTreeSet<Hash> = self.running().map(|(_, process)| process.node().chain().tip().id).collect();
         let height = self.running().map(|(_, process)| process.node().chain().tip().header.height).max();
         let waiting = self.running().map(|(_, process)| process.node().pool().len()).max();
@@ -170,7 +175,7 @@ impl World {
         let reached = &mut self.tally.figures.reached;
         self.net.effects.add_to(reached);
         for (kind, times) in self.story.byzantine.iter().zip(&self.net.misdeeds[self.story.nodes..]) {
-            reached.add(format!("vice {kind:?}"), *times);
+            reached.add(kind.name(), *times);
         }
     }
 }
