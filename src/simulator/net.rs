@@ -1,8 +1,8 @@
 //! What lies between machines: the links, the weather, and the one queue of all that is going to happen.
 //!
 //! A machine that acts is lent all of this; so a machine never reaches into another, only into the wires
-//! between them. While two hosts are apart (a partition), what would arrive waits, as it does in TCP, and
-//! arrives when they are together again, if the connection lives that long.
+//! between them. While two hosts are apart (a partition, both ways or one), what would arrive waits, as it does in
+//! TCP, and arrives when they are together again, if the connection lives that long.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -116,6 +116,8 @@ impl Link {
 pub(crate) struct Partition {
     /// The part that each host is in.
     pub(crate) parts: Vec<u8>,
+    /// Part 0 still reaches part 1, and hears nothing from there.
+    pub(crate) is_one_way: bool,
     pub(crate) until: At,
 }
 
@@ -131,6 +133,8 @@ pub(crate) struct Net {
     pub(crate) effects: Effects,
     /// How often each host did something else than it should.
     pub(crate) misdeeds: Vec<u64>,
+    /// Where those listen who cheat: they may know each other.
+    pub(crate) accomplices: Arc<[SocketAddr]>,
     /// How far each host is from the middle of the network.
     wires: Vec<Wire>,
     /// When each host's uplink has taken all that it was given.
@@ -152,6 +156,7 @@ impl Net {
             bytes_sent: 0,
             effects: Effects::default(),
             misdeeds: vec![0; wires.len()],
+            accomplices: Arc::default(),
             uplinks_free_at: vec![At(0); wires.len()],
             wires,
             links: Vec::new(),
@@ -198,10 +203,17 @@ impl Net {
 
     // --- weather ---
 
-    /// Whether two hosts are apart now, and until when.
-    pub(crate) fn apart_until(&self, a: Host, b: Host) -> Option<At> {
+    /// Whether nothing gets from one host to another now, and until when.
+    fn cut_until(&self, from: Host, to: Host) -> Option<At> {
         let partition = self.partition.as_ref().filter(|partition| partition.until > self.now)?;
-        (partition.parts[a] != partition.parts[b]).then_some(partition.until)
+        let (from, to) = (partition.parts[from], partition.parts[to]);
+        let is_cut = if partition.is_one_way { from > to } else { from != to };
+        is_cut.then_some(partition.until)
+    }
+
+    /// Whether two hosts are apart now, one way or both, so that neither gets an answer; and until when.
+    pub(crate) fn apart_until(&self, a: Host, b: Host) -> Option<At> {
+        self.cut_until(a, b).max(self.cut_until(b, a))
     }
 
     /// Whether the two ends of a link are apart now.
@@ -210,10 +222,12 @@ impl Net {
         hosts.is_some_and(|hosts| matches!(hosts, [Some(a), Some(b)] if self.apart_until(a, b).is_some()))
     }
 
-    fn blocked_until(&self, id: LinkId) -> Option<At> {
+    /// Until when nothing reaches this side of a link.
+    fn blocked_until(&self, id: LinkId, side: Side) -> Option<At> {
         let stall = self.stalls.iter().find(|(stalled, until)| *stalled == id && *until > self.now);
-        let apart = match self.link(id)?.hosts {
-            [Some(a), Some(b)] => self.apart_until(a, b),
+        let link = self.link(id)?;
+        let apart = match (link.host(side.other()), link.host(side)) {
+            (Some(from), Some(to)) => self.cut_until(from, to),
             _ => None,
         };
         stall.map(|(_, until)| *until).max(apart)
@@ -321,7 +335,7 @@ impl Net {
 
     /// Something reaches this side: false if it is held up.
     pub(crate) fn arrive(&mut self, id: LinkId, side: Side) -> bool {
-        if let Some(until) = self.blocked_until(id) {
+        if let Some(until) = self.blocked_until(id, side) {
             self.queue.push(until, Happening::Arrive(id, side));
             return false;
         }
@@ -345,7 +359,7 @@ impl Net {
 
     /// Whether this side has read everything that will ever come.
     pub(crate) fn has_ended(&self, id: LinkId, side: Side) -> bool {
-        let apart = self.blocked_until(id).is_some();
+        let apart = self.blocked_until(id, side).is_some();
         self.link(id).is_none_or(|link| !apart && link.streams[place(side)].has_ended(self.now))
     }
 

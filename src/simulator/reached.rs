@@ -17,8 +17,9 @@ use crate::simulator::vice::Kind;
 ///
 /// Not among them are two effects, `Generate` and `Miners`, which only a person asks for, and the reasons to hang up
 /// that take a peer of another network or version, or more connections than such a story has.
-pub const MUST: [&str; 40] = [
+pub const MUST: [&str; 43] = [
     "trouble Partition",
+    "trouble one way",
     "trouble Reset",
     "trouble Stall",
     "trouble Crash",
@@ -58,6 +59,8 @@ pub const MUST: [&str; 40] = [
     "hang-up WorkNotShown",
     "hang-up WriteTimeout",
     "second pass",
+    "calm among cheats",
+    "calm payment",
 ];
 
 /// How often what came to pass, by name.

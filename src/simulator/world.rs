@@ -1,7 +1,8 @@
 //! A story as it happens: machines, what lies between them, and what goes wrong, one happening at a time.
 //!
 //! Two acts. In the first there is trouble, for as long as the story says. Then it stops: the weather clears,
-//! clocks are set right, whoever cheated is gone, whoever is down comes back; and within a bounded time all
+//! clocks are set right, whoever cheated is gone (in some stories only those who would mine on, or keep a branch to
+//! themselves), whoever is down comes back; and within a bounded time all
 //! must agree ([`crate::simulator::judge`] has looked on all the while).
 
 mod calm;
@@ -101,8 +102,8 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
-    /// Whether a disk fails while a node starts.
-    start_chance: Chance,
+    /// For what was thought of later, so that a seed's story stays what it was.
+    later: Chance,
     /// Whose node something happens to at this moment.
     acting: Option<Host>,
     /// Trouble is over.
@@ -138,9 +139,10 @@ impl World {
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed, story.coins_per_payment));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
         let (machines, acting, is_calm) = (Vec::new(), None, false);
-        let (row_at, start_chance) = (0, Chance::new(seed, "disks at a start", 0));
+        let (row_at, later) = (0, Chance::new(seed, "world, later", 0));
         let mut world =
-            Self { story, params, net, machines, judge, tally, crowd, row_at, chance, start_chance, acting, is_calm };
+            Self { story, params, net, machines, judge, tally, crowd, row_at, chance, later, acting, is_calm };
+        world.net.accomplices = (world.story.nodes..hosts).map(Net::address).collect();
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);

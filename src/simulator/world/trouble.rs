@@ -12,6 +12,8 @@ use crate::simulator::world::World;
 const DOWN_S_MAX: u64 = 600;
 /// The longest that the network stays apart.
 const APART_S_MAX: u64 = 900;
+/// Partitions of a thousand in which one part still reaches the other.
+const ONE_WAY_PERMILLE: u32 = 250;
 /// The longest that nothing passes a connection.
 const STALL_S_MAX: u64 = 90;
 /// The longest that a disk stays full.
@@ -97,7 +99,7 @@ impl World {
         self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
     }
 
-    /// The network falls into two parts, or one host out of it.
+    /// The network falls into two parts, or one host out of it; now and then one way only.
     fn part(&mut self) {
         let mut parts = vec![0; self.machines.len()];
         if self.chance.permille(300) {
@@ -109,9 +111,11 @@ impl World {
             }
         }
         let until = self.net.now.after_us(self.chance.between(1_000_000, APART_S_MAX * 1_000_000));
-        self.net.partition = Some(Partition { parts, until });
+        let is_one_way = self.later.permille(ONE_WAY_PERMILLE);
+        self.net.partition = Some(Partition { parts, is_one_way, until });
         if self.net.open_links().into_iter().any(|link| self.net.is_apart(link)) {
             self.count_trouble(Trouble::Partition);
+            self.tally.figures.reached.add("trouble one way", u64::from(is_one_way));
         }
     }
 
@@ -168,7 +172,8 @@ impl World {
             0 => {
                 let (is_full, struck) = (machine.is_full(), machine.struck());
                 let stopped = machine.stop(&mut self.net);
-                let is_kept = stopped.is_ok() && !is_full && machine.struck() == struck;
+                let is_whole = !machine.has_lost_power() && !is_full && machine.struck() == struck;
+                let is_kept = stopped.is_ok() && is_whole;
                 self.judge.on_stop(host, is_kept);
                 ("Stopped".to_owned(), stopped)
             }
@@ -201,11 +206,16 @@ impl World {
             machine.fail_soon(Calls::All, nth, Fault::Dead);
         }
         let is_failing = self.story.faults.disks && !self.is_calm && !machine.is_vicious;
-        if is_failing && self.start_chance.permille(AGAIN_PERMILLE) {
-            let nth = self.start_chance.between(1, 60);
+        if is_failing && self.later.permille(AGAIN_PERMILLE) {
+            let nth = self.later.between(1, 60);
             machine.fail_soon(Calls::All, nth, Fault::Io);
         }
-        machine.start(&mut self.net)
+        let started = machine.start(&mut self.net);
+        if machine.struck() > 0 {
+            // What it saved of its pool may be what it could not read.
+            self.judge.on_stop(host, false);
+        }
+        started
     }
 
     /// A step has come to its end, or to an error.
