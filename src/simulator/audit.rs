@@ -2,7 +2,8 @@
 //!
 //! It shares nothing with the nodes but the form of bytes and of a coin's id. Each block is decoded again when it
 //! is first somebody's tip and judged by [`rules`]; what is spent must be there and ripe, what is earned must be the
-//! reward and the fees, and all coins together the supply. The ledger goes from branch to branch as it is asked,
+//! reward and the fees. Whenever a node's ledger is compared its coins are summed up, and must come to what the
+//! network's parameters say was ever earned. The ledger goes from branch to branch as it is asked,
 //! back and forth by lists that it keeps itself, so that a node's own can be compared with it at any time.
 //!
 //! Left out: signatures of payments that the crowd is known to have made; all others are verified.
@@ -13,7 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::blockchain::block::{Block, Header};
 use crate::blockchain::ledger::Ledger;
-use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, NetworkSpec, RULES_FIRST};
+use crate::blockchain::params::{
+    BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, NetworkSpec, Params, RULES_FIRST,
+};
 use crate::blockchain::storage::ReadHandle;
 use crate::blockchain::transaction::{CoinId, Outpoint, Transaction};
 use crate::primitives::codec;
@@ -32,7 +35,6 @@ struct Coin {
 struct Known {
     header: Header,
     work: u128,
-    supply: u128,
     /// In the order in which they go and come, so that undoing is the same backwards.
     moves: Vec<Move>,
 }
@@ -57,14 +59,28 @@ pub(crate) struct Audit {
     /// The branch on which the ledger stands: ids by height, from height 1 on.
     branch: Vec<Hash>,
     coins: HashMap<CoinId, Coin>,
-    sum: u128,
+}
+
+/// Why the ledger cannot be taken to a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It breaks a rule, or one below it does: so it does in every node's file.
+    Wrong(String),
+    /// This node's file does not give it; of the block that says nothing.
+    Unreadable(String),
+}
+
+impl From<Fault> for String {
+    fn from((Fault::Wrong(why) | Fault::Unreadable(why)): Fault) -> Self {
+        why
+    }
 }
 
 impl Audit {
     pub(crate) fn new(spec: NetworkSpec, genesis: Hash) -> Self {
         let (emission, blocks, wrong, places) = (Emission::new(&spec), HashMap::new(), BTreeMap::new(), HashMap::new());
         let (branch, coins) = (Vec::new(), HashMap::new());
-        Self { spec, genesis, emission, blocks, wrong, places, branch, coins, sum: 0 }
+        Self { spec, genesis, emission, blocks, wrong, places, branch, coins }
     }
 
     /// Takes the ledger to this block; `is_known`: the payment was made and signed by somebody we trust.
@@ -75,18 +91,18 @@ impl Audit {
         id: Hash,
         reader: &ReadHandle,
         is_known: &dyn Fn(&Hash) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         let mut path = Vec::new();
         let mut at = id;
         // Down to where the ledger's own branch is met.
         while at != self.genesis && !self.is_on_branch(&at) {
             if let Some(why) = self.wrong.get(&at) {
-                return Err(format!("block {at:.12}: {why}"));
+                return Err(Fault::Wrong(format!("block {at:.12}: {why}")));
             }
             path.push(at);
             at = match self.blocks.get(&at) {
                 Some(known) => known.header.prev,
-                None => meta_of(reader, &at)?.prev,
+                None => meta_of(reader, &at).map_err(Fault::Unreadable)?.prev,
             };
         }
         let fork = if at == self.genesis { 0 } else { self.height_of(&at) };
@@ -95,7 +111,11 @@ impl Audit {
         }
         for id in path.into_iter().rev() {
             if !self.blocks.contains_key(&id) {
-                self.learn(id, reader, is_known).inspect_err(|why| _ = self.wrong.insert(id, why.clone()))?;
+                let bytes = bytes_of(reader, &id).map_err(Fault::Unreadable)?;
+                if let Err(why) = self.learn(id, &bytes, is_known) {
+                    self.wrong.insert(id, why.clone());
+                    return Err(Fault::Wrong(format!("block {id:.12}: {why}")));
+                }
             }
             self.step_on(id);
         }
@@ -121,17 +141,23 @@ impl Audit {
         self.places.get(transfer).is_some_and(|blocks| blocks.iter().any(|block| self.is_on_branch(block)))
     }
 
-    /// A node's ledger holds these coins and no others.
-    pub(crate) fn compare(&self, ledger: &Ledger) -> Result<(), String> {
-        if ledger.len() == self.coins.len() && self.coins.keys().all(|coin| ledger.contains(coin)) {
-            return Ok(());
-        }
+    /// A node's ledger holds these coins and no others, and they come to the supply.
+    pub(crate) fn compare(&self, ledger: &Ledger, params: &Params) -> Result<(), String> {
         let missing = self.coins.keys().filter(|coin| !ledger.contains(coin)).count();
-        Err(format!("the ledger has {} coins and lacks {missing} of {}", ledger.len(), self.coins.len()))
+        if missing > 0 || ledger.len() != self.coins.len() {
+            return Err(format!("the ledger has {} coins and lacks {missing} of {}", ledger.len(), self.coins.len()));
+        }
+        let live = ledger.shards().flat_map(|shard| shard.iter()).filter_map(|coin| self.coins.get(coin));
+        let (sum, height) = (live.map(|coin| u128::from(coin.amount)).sum::<u128>(), self.branch.len() as u64);
+        let supply = params.supply(height);
+        if sum != supply {
+            return Err(format!("its coins come to {sum} units at height {height}, and the supply is {supply}"));
+        }
+        Ok(())
     }
 
     /// Nearly the same in no time: as many coins, and the tip's own.
-    pub(crate) fn glance(&self, ledger: &Ledger) -> Result<(), String> {
+    pub(crate) fn glance(&self, ledger: &Ledger, params: &Params) -> Result<(), String> {
         let tip = self.branch.last().and_then(|id| self.blocks.get(id));
         let is_right = |step: &Move| match step {
             Move::Come(coin, _) | Move::Gone(coin, _) => ledger.contains(coin) == self.coins.contains_key(coin),
@@ -139,7 +165,7 @@ impl Audit {
         if ledger.len() == self.coins.len() && tip.is_none_or(|tip| tip.moves.iter().all(is_right)) {
             return Ok(());
         }
-        self.compare(ledger).and(Err("the ledger has another coin than the tip's block made".into()))
+        self.compare(ledger, params).and(Err("the ledger has another coin than the tip's block made".into()))
     }
 
     fn height_of(&self, id: &Hash) -> usize {
@@ -160,7 +186,6 @@ impl Audit {
                 Move::Come(id, coin) => drop(self.coins.insert(id, coin)),
             }
         }
-        self.sum = known.supply;
         self.branch.push(id);
     }
 
@@ -172,19 +197,15 @@ impl Audit {
                 Move::Come(id, _) => drop(self.coins.remove(&id)),
             }
         }
-        self.sum = self.branch.last().map_or(0, |id| self.blocks[id].supply);
     }
 
     // --- a block that nobody has shown before ---
 
     /// Judges the block above the one on which the ledger stands.
-    fn learn(&mut self, id: Hash, reader: &ReadHandle, is_known: &dyn Fn(&Hash) -> bool) -> Result<(), String> {
-        let unreadable = |error| format!("block {id:.12} cannot be read: {error}");
-        let record = reader.find(&id).map_err(unreadable)?.ok_or_else(|| format!("block {id:.12} is not there"))?;
-        let bytes = reader.block(record).map_err(unreadable)?;
-        let block: Block = codec::decode(&bytes).map_err(|error| format!("it cannot be decoded: {error}"))?;
+    fn learn(&mut self, id: Hash, bytes: &[u8], is_known: &dyn Fn(&Hash) -> bool) -> Result<(), String> {
+        let block: Block = codec::decode(bytes).map_err(|error| format!("it cannot be decoded: {error}"))?;
         self.check_header(id, &block.header)?;
-        self.check_body(&block, &bytes, is_known)?;
+        self.check_body(&block, bytes, is_known)?;
         let (mut judged, mut fees) = (Body::on(&self.coins), 0);
         for transfer in &block.transfers {
             fees += judged.transfer(transfer, block.header.height)?;
@@ -196,18 +217,13 @@ impl Audit {
         }
         let ripe_at = block.header.height + self.spec.maturity;
         judged.output(&codec::encode(&block.coinbase), 0, &block.coinbase.output, ripe_at)?;
-        let sum = judged.sum(self.sum)?;
         let moves = judged.moves;
-        let supply = self.sum + u128::from(self.emission.at(block.header.height));
-        if sum != supply {
-            return Err(format!("its coins come to {sum}, and the supply is {supply}"));
-        }
         for transfer in &block.transfers {
             self.places.entry(rules::id_of(&codec::encode(transfer))).or_default().push(id);
         }
         let below = self.branch.last().map_or(0, |id| self.blocks[id].work);
         let work = below + u128::from(block.header.difficulty);
-        self.blocks.insert(id, Known { header: block.header, work, supply, moves });
+        self.blocks.insert(id, Known { header: block.header, work, moves });
         Ok(())
     }
 
@@ -258,6 +274,12 @@ impl Audit {
 fn meta_of(reader: &ReadHandle, id: &Hash) -> Result<Header, String> {
     let found = reader.find_meta(id).map_err(|error| format!("block {id:.12} cannot be read: {error}"))?;
     found.map(|meta| meta.header).ok_or_else(|| format!("block {id:.12} is not there"))
+}
+
+fn bytes_of(reader: &ReadHandle, id: &Hash) -> Result<Vec<u8>, String> {
+    let unreadable = |error| format!("block {id:.12} cannot be read: {error}");
+    let record = reader.find(id).map_err(unreadable)?.ok_or_else(|| format!("block {id:.12} is not there"))?;
+    reader.block(record).map_err(unreadable)
 }
 
 /// The transfers of a block, one after the other, on top of a ledger that stays as it is.
@@ -318,13 +340,5 @@ impl<'a> Body<'a> {
         self.here.insert(id, Some(coin));
         self.moves.push(Move::Come(id, coin));
         Ok(())
-    }
-
-    /// All coins, of which there were so many units before.
-    fn sum(&self, before: u128) -> Result<u128, String> {
-        self.moves.iter().try_fold(before, |sum, step| match step {
-            Move::Come(_, coin) => Ok(sum + u128::from(coin.amount)),
-            Move::Gone(_, coin) => sum.checked_sub(coin.amount.into()).ok_or_else(|| "it spends more than all".into()),
-        })
     }
 }

@@ -166,7 +166,7 @@ impl Crowd {
         Some(self.spend(params, &[coin]))
     }
 
-    /// A payment of a coin that was never spent before and that `is_there`.
+    /// A payment of a coin that `is_there`: one that was never spent before, or else one whose payments came to nothing.
     pub(crate) fn pay_safely(
         &mut self,
         params: &Params,
@@ -174,9 +174,8 @@ impl Crowd {
         is_there: impl Fn(&CoinId) -> bool,
     ) -> Option<ReadTx> {
         let is_ripe = |input: &Input| input.matures_at <= height && input.amount > LEAST_UNITS;
-        let is_good =
-            |input: &Input| is_ripe(input) && !self.spent.contains(&input.outpoint) && is_there(&input.coin());
-        let coin = *self.coins.iter().find(|coin| is_good(&coin.input))?;
+        let good = || self.coins.iter().filter(|coin| is_ripe(&coin.input) && is_there(&coin.input.coin()));
+        let coin = *good().find(|coin| !self.spent.contains(&coin.input.outpoint)).or_else(|| good().next())?;
         Some(self.spend(params, &[coin]))
     }
 

@@ -130,6 +130,12 @@ impl End {
         Ok(())
     }
 
+    /// Queues a frame that need not fit: nobody who keeps the rules does that.
+    pub(crate) fn pour(&mut self, frame: Frame) {
+        self.queued_bytes += frame.len() + OUTBOX_MESSAGE_BYTES;
+        self.outbox.push_back(frame);
+    }
+
     /// Queues a question of the peer's.
     pub(crate) fn request(&mut self, request: Request) -> Result<(), Reason> {
         if self.requests.len() >= REQUESTS_MAX {

@@ -1,12 +1,14 @@
 //! What must always hold, whatever goes wrong. The first thing that does not ends the run.
 //!
-//! After every step of a node: its tip gained work, keeps every rule by a second opinion ([`Audit`]), and is not
-//! ahead of every time that its clock ever showed. As soon as the node rests: it stands on the block that came
-//! first of those with most work, and its ledger and its pool agree with that. Before every start: recovery gives
-//! the same twice; after it: what was told to be durable is there, unless more work undid it. Once a minute: what
-//! was told to wait waits or is in a block, every table and queue is within its cap, nobody lags behind. At every
-//! hang-up: no honest node blames another. Of every block that is served: its server had it on its chain. None of
-//! this is a debug assertion.
+//! After every step of a node that changed its tip: the new one has more work, keeps every rule by a second opinion
+//! ([`Audit`]), and is not ahead of every time that its clock ever showed. As soon as the node rests after that: it
+//! stands on the block that came first of those with most work; its ledger agrees, by number and by the tip's coins,
+//! and every so often by every coin and their sum; its pool agrees with the ledger; what it told to wait waits, or is
+//! in a block, or something stands against it. Before every start: recovery gives the same twice; after it: what was
+//! told to be durable is there, unless more work undid it. Once a minute: every table and queue is within its cap
+//! and, in stories in which nothing but peers goes wrong, nobody lags behind. At every hang-up: no honest node blames
+//! another. Of every block that is served: its server had it on its chain, or tried it. None of this is a debug
+//! assertion.
 
 mod looks;
 
@@ -26,7 +28,7 @@ use crate::node::{Node, NodeConfig};
 use crate::primitives::frame::{FrameHeader, HEADER_BYTES, KIND_BLOCK};
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Now;
-use crate::simulator::audit::Audit;
+use crate::simulator::audit::{Audit, Fault};
 use crate::simulator::crowd::Crowd;
 use crate::simulator::net::{Host, Life};
 use crate::simulator::process::Process;
@@ -87,6 +89,8 @@ struct Seen {
     records: u32,
     /// Blocks that were on its chain, in any life, or on a branch that it tried.
     connected: HashSet<Hash>,
+    /// Those of them that came to its chain since somebody last asked.
+    news: Vec<Hash>,
     /// The block with the most work of those that it told to be durable.
     promised: Option<BlockMeta>,
     /// Transactions that it told to wait, in this life or before it was told to stop; and since when that counts.
@@ -154,6 +158,11 @@ impl Judge {
         Ok(is_new.then_some(tip))
     }
 
+    /// Blocks that came to a node's chain since this was last asked, each for the first time in all its lives.
+    pub(crate) fn news(&mut self, host: Host) -> Vec<Hash> {
+        std::mem::take(&mut self.seen[host].news)
+    }
+
     fn after_tip(&mut self, scene: Scene, before: &BlockMeta) -> Result<(), String> {
         let (tip, seen) = (scene.node.chain().tip(), &mut self.seen[scene.host]);
         (seen.is_due, seen.tips) = (true, seen.tips + 1);
@@ -185,9 +194,11 @@ impl Judge {
 
     /// What the tip stands on was on its chain, so it may be served.
     fn note_connected(&mut self, scene: Scene) -> Result<(), String> {
-        let (reader, connected) = (scene.node.reader(), &mut self.seen[scene.host].connected);
+        let Seen { connected, news, .. } = &mut self.seen[scene.host];
+        let reader = scene.node.reader();
         let mut at = scene.node.chain().tip().id;
         while connected.insert(at) {
+            news.push(at);
             let Some(meta) = reader.find_meta(&at).map_err(|error| error.to_string())? else { break };
             at = meta.header.prev;
         }
@@ -202,7 +213,7 @@ impl Judge {
         self.keeps_promise(scene)?;
         self.stand_on_tip(scene)?;
         self.note_connected(scene)?;
-        self.audit.compare(scene.node.chain().ledger())?;
+        self.compare(scene)?;
         let (seen, audit) = (&mut self.seen[scene.host], &self.audit);
         if std::mem::take(&mut seen.is_stopped) {
             // All of it is verified again, as soon as there is time for that.
@@ -236,9 +247,9 @@ impl Judge {
         self.stand_on_tip(scene)?;
         let ledger = scene.node.chain().ledger();
         if self.seen[scene.host].tips.is_multiple_of(COMPARE_EVERY) {
-            self.audit.compare(ledger)?;
+            self.compare(scene)?;
         } else {
-            self.audit.glance(ledger)?;
+            self.audit.glance(ledger, scene.node.chain().params())?;
         }
         looks::look_at_pool(scene.node)?;
         self.look_at_waiting(scene)
@@ -260,12 +271,16 @@ impl Judge {
             visited.map_err(|error| error.to_string())?;
             seen.records = store.records();
             let Some(best) = seen.best.filter(|best| best.id != tip.id) else { return Ok(()) };
-            let judged = self.audit.stand_on(best.id, &scene.node.reader(), &|id| scene.crowd.made(id).is_some());
-            if judged.is_ok() {
-                return Err(format!(
-                    "it stands on {:.12} with work {}, although {:.12} with work {} is in its file, and before it",
-                    tip.id, tip.work, best.id, best.work
-                ));
+            match self.audit.stand_on(best.id, &scene.node.reader(), &|id| scene.crowd.made(id).is_some()) {
+                Ok(()) => {
+                    return Err(format!(
+                        "it stands on {:.12} with work {}, although {:.12} with work {} is in its file, and before it",
+                        tip.id, tip.work, best.id, best.work
+                    ));
+                }
+                Err(unreadable @ Fault::Unreadable(_)) => return Err(unreadable.into()),
+                // It is marked as wrong now, so another one is the best.
+                Err(Fault::Wrong(_)) => {}
             }
             let seen = &mut self.seen[scene.host];
             (seen.best, seen.records) = (None, 0);
@@ -396,7 +411,12 @@ impl Judge {
     /// The ledger is what the blocks come to.
     pub(crate) fn look_at_ledger(&mut self, scene: Scene) -> Result<(), String> {
         self.stand_on_tip(scene)?;
-        self.audit.compare(scene.node.chain().ledger())
+        self.compare(scene)
+    }
+
+    /// Every coin of a ledger, where the audit stands on its tip.
+    fn compare(&self, scene: Scene) -> Result<(), String> {
+        self.audit.compare(scene.node.chain().ledger(), scene.node.chain().params())
     }
 
     /// While nothing but liars is in anybody's way nobody stays behind; gives who does.

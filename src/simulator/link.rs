@@ -2,10 +2,13 @@
 //!
 //! Bytes arrive in order or not at all, in pieces that have nothing to do with frames. A stream holds a
 //! bounded number of bytes that were sent and not read; whoever wants to send more waits. A lost packet is a
-//! pause, since TCP sends it again. A reset takes what was on its way, up to the middle of a frame; an
-//! end that vanishes (its power failed) takes what is sent to it and says nothing.
+//! pause, since TCP sends it again. A reset lets some of what is on its way arrive, up to the middle of a frame. An
+//! end that vanishes (its power failed) lets arrive what it has sent; what is sent to it fills the sender's socket,
+//! and nothing is ever said of it.
 //!
-//! Left out: what TCP itself does about congestion. A stream has its latency and its bandwidth.
+//! All that a host sends goes through one uplink, one piece after the other; a stream is also no faster than the
+//! slower of its two ends. Left out: what TCP itself does about congestion, and that many who send to one host share
+//! its way in.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -47,8 +50,10 @@ pub struct Wire {
     pub latency_us: u64,
     /// What comes on top, on average.
     pub jitter_us: u64,
-    /// How much fits through.
+    /// How much fits through: what the slower end takes.
     pub bytes_per_s: u64,
+    /// How much fits through the sender's uplink, which all of its streams share.
+    pub uplink_bytes_per_s: u64,
     /// Packets of a thousand that are lost and sent again.
     pub loss_permille: u32,
     /// Whether what is written at once may arrive in several pieces.
@@ -77,7 +82,7 @@ pub(crate) struct Stream {
     /// Arrived and not read.
     unread: VecDeque<Piece>,
     held_bytes: usize,
-    /// When the wire has taken all that was put on it.
+    /// When the slower end has taken all that was put on the wire.
     wire_free_at: At,
     last_arrival: At,
     /// When the reader learns that nothing more comes.
@@ -112,8 +117,13 @@ impl Stream {
         room
     }
 
-    /// Sends; gives when it arrives, in how many pieces it may be.
-    pub(crate) fn send(&mut self, now: At, piece: &Piece, chance: &mut Chance) -> Vec<At> {
+    /// Nothing is lost or shredded from now on.
+    pub(crate) fn clear_up(&mut self) {
+        (self.wire.loss_permille, self.wire.shreds) = (0, false);
+    }
+
+    /// Sends, through an uplink that is free at `uplink_free_at`; gives when it arrives, in how many pieces it may be.
+    pub(crate) fn send(&mut self, now: At, piece: &Piece, uplink_free_at: &mut At, chance: &mut Chance) -> Vec<At> {
         if self.ends_at.is_some() {
             return Vec::new();
         }
@@ -130,7 +140,7 @@ impl Stream {
             let whole = end.min(from.saturating_add(most));
             let cut = self.wire.shreds && whole - from > 1 && chance.permille(200);
             let to = if cut { from + 1 + chance.below(whole - from - 1) } else { whole };
-            let at = self.arrival(now, to - from, chance);
+            let at = self.arrival(now, to - from, uplink_free_at, chance);
             self.flight.push_back((at, Piece { frame: Arc::clone(&piece.frame), range: from..to }));
             arrivals.push(at);
             from = to;
@@ -138,16 +148,21 @@ impl Stream {
         arrivals
     }
 
-    fn arrival(&mut self, now: At, bytes: usize, chance: &mut Chance) -> At {
-        let takes_us = bytes as u64 * 1_000_000 / self.wire.bytes_per_s.max(1);
-        self.wire_free_at = self.wire_free_at.max(now).after_us(takes_us);
+    fn arrival(&mut self, now: At, bytes: usize, uplink_free_at: &mut At, chance: &mut Chance) -> At {
+        let takes_us = |bytes_per_s: u64| bytes as u64 * 1_000_000 / bytes_per_s.max(1);
+        *uplink_free_at = (*uplink_free_at).max(now).after_us(takes_us(self.wire.uplink_bytes_per_s));
+        let taken_at = self.wire_free_at.max(now).after_us(takes_us(self.wire.bytes_per_s));
+        self.wire_free_at = taken_at.max(*uplink_free_at);
         let mut way_us = self.wire.latency_us;
         if self.wire.jitter_us > 0 {
             way_us += chance.exponential(self.wire.jitter_us);
         }
         let mut resend_us = RESEND_US;
-        while self.wire.loss_permille > 0 && resend_us < 1 << 24 && chance.permille(self.wire.loss_permille) {
-            (way_us, resend_us) = (way_us + resend_us, resend_us * 2);
+        // What is sent again can be lost again; each time TCP waits twice as long.
+        let loss_permille = self.wire.loss_permille;
+        let mut packets = if loss_permille == 0 { 0 } else { bytes.div_ceil(PACKET_BYTES) };
+        while resend_us < 1 << 24 && (0..packets).any(|_| chance.permille(loss_permille)) {
+            (way_us, resend_us, packets) = (way_us + resend_us, resend_us * 2, 1);
         }
         // In order: what was delayed delays what follows.
         self.last_arrival = self.last_arrival.max(self.wire_free_at.after_us(way_us));
@@ -216,7 +231,8 @@ mod tests {
     use super::*;
 
     fn wire(shreds: bool) -> Wire {
-        Wire { latency_us: 10_000, jitter_us: 5_000, bytes_per_s: 1_000_000, loss_permille: 100, shreds }
+        let (bytes_per_s, uplink_bytes_per_s) = (1_000_000, 2_000_000);
+        Wire { latency_us: 10_000, jitter_us: 5_000, bytes_per_s, uplink_bytes_per_s, loss_permille: 100, shreds }
     }
 
     fn piece(bytes: &[u8]) -> Piece {
@@ -228,11 +244,11 @@ mod tests {
     #[test]
     fn bytes_come_in_order() {
         let (mut stream, mut chance) = (Stream::new(wire(true)), Chance::new(3, "test", 0));
-        let (mut sent, mut read, mut now) = (Vec::new(), Vec::new(), At(0));
+        let (mut sent, mut read, mut now, mut free_at) = (Vec::new(), Vec::new(), At(0), At(0));
         for n in 0..500_u32 {
             let bytes = n.to_le_bytes().repeat(1 + chance.below(20));
             sent.extend_from_slice(&bytes);
-            let arrivals = stream.send(now, &piece(&bytes), &mut chance);
+            let arrivals = stream.send(now, &piece(&bytes), &mut free_at, &mut chance);
             assert!(!arrivals.is_empty() && arrivals.is_sorted());
             now = now.after_us(chance.between(0, 20_000));
             stream.arrive(now);
@@ -248,6 +264,17 @@ mod tests {
         assert!(stream.has_ended(end) && read == sent);
     }
 
+    /// Goal: all that a host sends shares one uplink. Method: a second's bytes on each of three streams, at once.
+    #[test]
+    fn streams_of_one_host_share_its_uplink() {
+        let wire = Wire { latency_us: 0, jitter_us: 0, loss_permille: 0, ..wire(false) };
+        let wire = Wire { bytes_per_s: 10_000, uplink_bytes_per_s: 10_000, ..wire };
+        let (mut free_at, mut chance) = (At(0), Chance::new(5, "test", 0));
+        let mut arrives = || Stream::new(wire).send(At(0), &piece(&[7; 10_000]), &mut free_at, &mut chance);
+        let last: Vec<Option<At>> = (0..3).map(|_| arrives().last().copied()).collect();
+        assert_eq!(last, [1, 2, 3].map(|second| Some(At(second * 1_000_000))));
+    }
+
     /// Goal: a reset leaves a prefix, and a sender who is not read from waits.
     #[test]
     fn a_reset_leaves_a_prefix_and_a_window_is_bounded() {
@@ -257,7 +284,7 @@ mod tests {
         while stream.room() > 0 {
             let count = stream.room().min(bytes.len());
             let part = Piece { frame: Arc::from(bytes.as_slice()), range: 0..count };
-            stream.send(At(0), &part, &mut chance);
+            stream.send(At(0), &part, &mut At(0), &mut chance);
             sent += count;
         }
         assert_eq!(sent, WINDOW_BYTES);

@@ -51,8 +51,10 @@ pub(crate) struct Machine {
     pub(crate) is_vicious: bool,
     /// Its disk does things in pieces.
     in_pieces: bool,
-    /// A call to its disk is going to fail.
+    /// A call to its disk is going to fail, or has.
     is_failing: bool,
+    /// Calls to its disk that had failed when it started last.
+    struck_before: u64,
     /// Its disk is all but full.
     is_full: bool,
 }
@@ -92,6 +94,7 @@ impl Machine {
             is_vicious,
             in_pieces,
             is_failing: false,
+            struck_before: 0,
             is_full: false,
         }
     }
@@ -119,6 +122,7 @@ impl Machine {
     /// Starts the node on what the disk has.
     pub(crate) fn start(&mut self, net: &mut Net) -> Result<(), StoreError> {
         self.life += 1;
+        self.struck_before = self.disk.struck();
         // As a process draws it once.
         self.config.nonce = self.chance.draw();
         let luck = Chance::new(self.chance.draw(), "luck", self.host);
@@ -146,7 +150,8 @@ impl Machine {
             self.vice = process.die(net, how == Crash::PowerFailed);
         }
         self.life += 1;
-        self.is_failing = false;
+        (self.is_failing, self.struck_before) = (false, 0);
+        net.trace.disk(self.host, &self.disk);
         let chance = &mut self.chance;
         self.disk = match how {
             Crash::Killed => self.disk.kill(),
@@ -182,9 +187,19 @@ impl Machine {
         self.set_free_bytes(None);
     }
 
-    /// Whether it is no wonder that a call to the disk fails.
-    pub(crate) fn is_ill(&self) -> bool {
-        self.is_failing || self.is_full
+    /// How many calls to the disk have failed since the process started: only then may it end with an error.
+    pub(crate) fn struck(&self) -> u64 {
+        self.disk.struck() - self.struck_before
+    }
+
+    /// Whether there is next to no space on its disk.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Its disk, whose history is a part of what happened.
+    pub(crate) fn disk(&self) -> &MemoryDisk {
+        &self.disk
     }
 
     /// Whether the power has gone, in the middle of a call to the disk.

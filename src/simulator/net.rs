@@ -1,8 +1,8 @@
 //! What lies between machines: the links, the weather, and the one queue of all that is going to happen.
 //!
 //! A machine that acts is lent all of this; so a machine never reaches into another, only into the wires
-//! between them. While two hosts are apart (a partition), what would arrive waits, as it does in TCP, and
-//! arrives when they are together again, if the connection lives that long.
+//! between them. While two hosts are apart (a partition, both ways or one), what would arrive waits, as it does in
+//! TCP, and arrives when they are together again, if the connection lives that long.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -116,6 +116,8 @@ impl Link {
 pub(crate) struct Partition {
     /// The part that each host is in.
     pub(crate) parts: Vec<u8>,
+    /// Part 0 still reaches part 1, and hears nothing from there.
+    pub(crate) is_one_way: bool,
     pub(crate) until: At,
 }
 
@@ -131,8 +133,12 @@ pub(crate) struct Net {
     pub(crate) effects: Effects,
     /// How often each host did something else than it should.
     pub(crate) misdeeds: Vec<u64>,
+    /// Where those listen who cheat: they may know each other.
+    pub(crate) accomplices: Arc<[SocketAddr]>,
     /// How far each host is from the middle of the network.
     wires: Vec<Wire>,
+    /// When each host's uplink has taken all that it was given.
+    uplinks_free_at: Vec<At>,
     links: Vec<Option<Box<Link>>>,
     pub(crate) partition: Option<Partition>,
     /// No byte passes a link until then.
@@ -150,6 +156,8 @@ impl Net {
             bytes_sent: 0,
             effects: Effects::default(),
             misdeeds: vec![0; wires.len()],
+            accomplices: Arc::default(),
+            uplinks_free_at: vec![At(0); wires.len()],
             wires,
             links: Vec::new(),
             partition: None,
@@ -195,16 +203,31 @@ impl Net {
 
     // --- weather ---
 
-    /// Whether two hosts are apart now, and until when.
-    pub(crate) fn apart_until(&self, a: Host, b: Host) -> Option<At> {
+    /// Whether nothing gets from one host to another now, and until when.
+    fn cut_until(&self, from: Host, to: Host) -> Option<At> {
         let partition = self.partition.as_ref().filter(|partition| partition.until > self.now)?;
-        (partition.parts[a] != partition.parts[b]).then_some(partition.until)
+        let (from, to) = (partition.parts[from], partition.parts[to]);
+        let is_cut = if partition.is_one_way { from > to } else { from != to };
+        is_cut.then_some(partition.until)
     }
 
-    fn blocked_until(&self, id: LinkId) -> Option<At> {
+    /// Whether two hosts are apart now, one way or both, so that neither gets an answer; and until when.
+    pub(crate) fn apart_until(&self, a: Host, b: Host) -> Option<At> {
+        self.cut_until(a, b).max(self.cut_until(b, a))
+    }
+
+    /// Whether the two ends of a link are apart now.
+    pub(crate) fn is_apart(&self, id: LinkId) -> bool {
+        let hosts = self.link(id).map(|link| link.hosts);
+        hosts.is_some_and(|hosts| matches!(hosts, [Some(a), Some(b)] if self.apart_until(a, b).is_some()))
+    }
+
+    /// Until when nothing reaches this side of a link.
+    fn blocked_until(&self, id: LinkId, side: Side) -> Option<At> {
         let stall = self.stalls.iter().find(|(stalled, until)| *stalled == id && *until > self.now);
-        let apart = match self.link(id)?.hosts {
-            [Some(a), Some(b)] => self.apart_until(a, b),
+        let link = self.link(id)?;
+        let apart = match (link.host(side.other()), link.host(side)) {
+            (Some(from), Some(to)) => self.cut_until(from, to),
             _ => None,
         };
         stall.map(|(_, until)| *until).max(apart)
@@ -224,6 +247,15 @@ impl Net {
         for wire in &mut self.wires {
             (wire.loss_permille, wire.shreds) = (0, false);
         }
+        // Each stream has its own copy of that.
+        for (id, link) in self.links.iter_mut().enumerate() {
+            let Some(link) = link else { continue };
+            link.streams.iter_mut().for_each(Stream::clear_up);
+            // What was held up is not any more.
+            for side in [Side::Caller, Side::Called] {
+                self.queue.push(self.now, Happening::Arrive(id, side));
+            }
+        }
     }
 
     // --- links ---
@@ -242,13 +274,14 @@ impl Net {
         (0..self.links.len()).filter(open).collect()
     }
 
-    /// The way between two hosts.
+    /// The way from one host to another.
     fn wire(&self, a: Host, b: Host) -> Wire {
         let (a, b) = (self.wires[a], self.wires[b]);
         Wire {
             latency_us: a.latency_us + b.latency_us,
             jitter_us: a.jitter_us + b.jitter_us,
             bytes_per_s: a.bytes_per_s.min(b.bytes_per_s),
+            uplink_bytes_per_s: a.uplink_bytes_per_s,
             loss_permille: a.loss_permille.max(b.loss_permille),
             shreds: a.shreds || b.shreds,
         }
@@ -260,11 +293,11 @@ impl Net {
             Target::Address(address) => self.host_at(*address),
             Target::Name(_) => None,
         };
-        let wire = self.wire(from, to.unwrap_or(from));
+        let (wire, back) = (self.wire(from, to.unwrap_or(from)), self.wire(to.unwrap_or(from), from));
         let reaches = to.is_some_and(|to| self.apart_until(from, to).is_none());
         let dial = Some(Dial { life, target });
         let (hosts, peers) = ([Some(from), to.filter(|_| reaches)], [PeerId(0); 2]);
-        let link = Link { hosts, peers, dial, streams: [Stream::new(wire), Stream::new(wire)], shut: [false; 2] };
+        let link = Link { hosts, peers, dial, streams: [Stream::new(back), Stream::new(wire)], shut: [false; 2] };
         self.links.push(Some(Box::new(link)));
         let takes_us = if reaches { 2 * wire.latency_us } else { connect_ms * 1_000 };
         self.plan(takes_us.min(connect_ms * 1_000), Happening::Dialled(self.links.len() - 1));
@@ -293,15 +326,16 @@ impl Net {
         self.bytes_sent += range.len() as u64;
         self.trace.bytes(&frame[range.clone()]);
         let Some(link) = self.links.get_mut(id).and_then(Option::as_deref_mut) else { return };
+        let Some(uplink_free_at) = link.host(side).and_then(|host| self.uplinks_free_at.get_mut(host)) else { return };
         let piece = Piece { frame: Arc::clone(frame), range };
-        for at in link.streams[place(to)].send(now, &piece, &mut self.chance) {
+        for at in link.streams[place(to)].send(now, &piece, uplink_free_at, &mut self.chance) {
             self.queue.push(at, Happening::Arrive(id, to));
         }
     }
 
     /// Something reaches this side: false if it is held up.
     pub(crate) fn arrive(&mut self, id: LinkId, side: Side) -> bool {
-        if let Some(until) = self.blocked_until(id) {
+        if let Some(until) = self.blocked_until(id, side) {
             self.queue.push(until, Happening::Arrive(id, side));
             return false;
         }
@@ -325,7 +359,7 @@ impl Net {
 
     /// Whether this side has read everything that will ever come.
     pub(crate) fn has_ended(&self, id: LinkId, side: Side) -> bool {
-        let apart = self.blocked_until(id).is_some();
+        let apart = self.blocked_until(id, side).is_some();
         self.link(id).is_none_or(|link| !apart && link.streams[place(side)].has_ended(self.now))
     }
 

@@ -273,6 +273,7 @@ impl Process {
             // Nobody asks for blocks at once here.
             Effect::Generate { .. } | Effect::Miners { .. } | Effect::Answer { .. } => {}
             Effect::Tell(report) => {
+                net.trace.report(self.host, &report);
                 if net.trace.has_lines() {
                     net.trace.line(net.now, &format!("host {} says: {report}", self.host));
                 }
@@ -353,8 +354,9 @@ impl Process {
         let Some(mut vice) = self.vice.take() else { return false };
         let peers: Vec<PeerId> =
             self.ends.values().filter(|end| end.is_open && end.ending.is_none()).map(|end| end.peer).collect();
-        let mut scene =
-            Scene { node: &self.node, now: self.now(net), peers: &peers, chance: &mut net.chance, miner: &self.miner };
+        let (node, now, accomplices) = (&self.node, self.now(net), Arc::clone(&net.accomplices));
+        let accomplices = &*accomplices;
+        let mut scene = Scene { node, now, peers: &peers, chance: &mut net.chance, miner: &self.miner, accomplices };
         let reaction = vice.react(deed, &mut scene);
         self.vice = Some(vice);
         let Reaction::Instead(acts) = reaction else { return false };
@@ -368,6 +370,12 @@ impl Process {
     fn act(&mut self, net: &mut Net, act: Act) {
         match act {
             Act::Send(peer, frame) => self.push(net, peer, frame),
+            Act::Pour(peer, frame) => {
+                if let Some(end) = self.ends.get_mut(&peer).filter(|end| end.ending.is_none()) {
+                    end.pour(frame);
+                    self.write(net, peer);
+                }
+            }
             Act::Take(block) => {
                 net.note(self.host, Note::Found { id: block.id(), bytes: block.bytes().len() });
                 self.desk.control(Event::Mined { block });

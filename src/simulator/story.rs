@@ -12,6 +12,10 @@ use crate::simulator::vice::Kind;
 const PAUSE_PERMILLE: u32 = 60;
 /// Stories of a thousand in which nothing goes wrong but what peers do: nobody has an excuse for lagging behind.
 const QUIET_PERMILLE: u32 = 120;
+/// Of a thousand who cheat, those who do it in a way that was thought of later.
+const LATEST_PERMILLE: u32 = 80;
+/// Stories of a thousand in which those who cheat stay when trouble is over.
+const STAY_PERMILLE: u32 = 400;
 /// Nodes that cheat in a drawn story, at the most.
 const BYZANTINE_MAX: usize = 8;
 /// Drawn stories of a thousand in which nodes begin with chains longer than a message of headers.
@@ -72,12 +76,15 @@ pub struct Story {
     pub coins_per_payment: usize,
     /// Half of the way between two nodes is drawn up to this.
     pub latency_ms_max: u64,
-    /// A node's bandwidth is drawn from this up to a hundred times as much.
+    /// A node's uplink, which all its connections share, is drawn from this up to a hundred times as much; no
+    /// connection is faster than the slower of its two nodes.
     pub bytes_per_s_min: u64,
     /// Connections that a node opens.
     pub outbound_max: usize,
     /// Virtual minutes for which nobody finds a block once trouble is over: more than the retarget forgives, or 0.
     pub pause_minutes: u64,
+    /// Those who cheat go on with it when trouble is over, as far as that takes no mining.
+    pub cheats_stay: bool,
     /// Blocks of a chain that some nodes begin with; others begin with a heavier one that parts from it at genesis.
     pub prepared: u64,
 }
@@ -100,6 +107,7 @@ impl Story {
             bytes_per_s_min: 100_000,
             outbound_max: 8,
             pause_minutes: 0,
+            cheats_stay: false,
             prepared: 0,
         }
     }
@@ -109,6 +117,7 @@ impl Story {
         let mut chance = Chance::new(seed, "story", 0);
         // What was thought of later has a stream of its own, so that a seed's story stays what it was.
         let mut later = Chance::new(seed, "story, later", 0);
+        let mut latest = Chance::new(seed, "story, latest", 0);
         let mut coin = |permille| chance.permille(permille);
         let faults = Faults {
             loss_permille: if coin(300) { 20 } else { 0 },
@@ -123,14 +132,20 @@ impl Story {
         };
         let byzantine = if chance.permille(700) { chance.below(BYZANTINE_MAX + 1) } else { 0 };
         let mut byzantine: Vec<Kind> =
-            (0..byzantine).map(|_| *chance.pick(&Kind::ALL).expect("there are some")).collect();
+            (0..byzantine).map(|_| *chance.pick(&Kind::EARLIER).expect("there are some")).collect();
         let prepared = if later.permille(LONG_PERMILLE) { later.between(2_001, 2_400) } else { 0 };
         if prepared > 0 && byzantine.len() < BYZANTINE_MAX {
             // Those whom such a chain is about.
             byzantine.push(if later.permille(500) { Kind::Waverer } else { Kind::Spammer });
         }
+        for kind in &mut byzantine {
+            if latest.permille(LATEST_PERMILLE) {
+                *kind = *latest.pick(&Kind::LATEST).expect("there are some");
+            }
+        }
         Self {
             byzantine,
+            cheats_stay: latest.permille(STAY_PERMILLE),
             trouble_s: chance.between(20, 240),
             latency_ms_max: chance.between(1, 1_000),
             bytes_per_s_min: chance.between(8_000, 200_000),

@@ -1,12 +1,13 @@
 //! What a run was like, in figures: for a person who watches, and as JSON.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::blockchain::params::BLOCK_BYTES_MAX;
 use crate::primitives::hash::Hash;
+use crate::simulator::net::Host;
 use crate::simulator::queue::At;
 use crate::simulator::reached::Reached;
 
@@ -15,31 +16,40 @@ use crate::simulator::reached::Reached;
 const FULL_BYTES: usize = BLOCK_BYTES_MAX / 100 * 90;
 
 /// How long blocks took to get around, in milliseconds.
+///
+/// Of all pairs of a block and a node: each block of the best chain that was found in this run, with each honest node
+/// that ran when it was found. The block has got there when it is first on that node's chain, in whichever life. A
+/// pair that has not come to pass counts as one that takes for ever, so a share that was not reached has no figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Propagation {
-    /// Half of the nodes had a block as their tip by then.
-    pub p50_ms: u64,
+    /// Half of the pairs had come to pass by then.
+    pub p50_ms: Option<u64>,
     /// Nine of ten.
-    pub p90_ms: u64,
+    pub p90_ms: Option<u64>,
     /// 99 of a hundred.
-    pub p99_ms: u64,
-    /// What these are of: pairs of a block and a node.
+    pub p99_ms: Option<u64>,
+    /// All pairs.
+    pub pairs: usize,
+    /// Those of them that have come to pass.
     pub samples: usize,
 }
 
 impl Propagation {
-    /// Of all ways; they are put in order.
-    fn of(ways_ms: &mut [u64]) -> Self {
+    /// Of these ways, and so many pairs that have not come to pass.
+    fn of(mut ways_ms: Vec<u64>, missing: usize) -> Self {
         ways_ms.sort_unstable();
-        let of = |percent: usize| ways_ms.get(ways_ms.len() * percent / 100).copied().unwrap_or(0);
-        Self { p50_ms: of(50), p90_ms: of(90), p99_ms: of(99), samples: ways_ms.len() }
+        let pairs = ways_ms.len() + missing;
+        // The least time by which at least so many of them were there.
+        let of = |percent: usize| ways_ms.get((pairs * percent).div_ceil(100).checked_sub(1)?).copied();
+        Self { p50_ms: of(50), p90_ms: of(90), p99_ms: of(99), pairs, samples: ways_ms.len() }
     }
 }
 
 impl fmt::Display for Propagation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = |way_ms: Option<u64>| way_ms.map_or("at no time yet".into(), |ms| format!("after {ms} ms"));
         let Self { p50_ms, p90_ms, p99_ms, .. } = self;
-        write!(f, "half of the nodes after {p50_ms} ms, with 90 % after {p90_ms} ms, with 99 % after {p99_ms} ms")
+        write!(f, "half of the nodes {}, with 90 % {}, with 99 % {}", when(*p50_ms), when(*p90_ms), when(*p99_ms))
     }
 }
 
@@ -96,34 +106,43 @@ pub struct Figures {
     pub trace: String,
 }
 
+/// A block that was found, and how it gets around.
+#[derive(Debug)]
+struct Found {
+    at: At,
+    is_full: bool,
+    /// Honest nodes that ran then, and do not have it yet.
+    waiting: BTreeSet<Host>,
+    /// How long it took to each of the others.
+    ways_ms: Vec<u64>,
+}
+
 /// Who counts.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) figures: Figures,
-    /// When a block was found, and whether it is full. Look-up only.
-    found: HashMap<Hash, (At, bool)>,
-    ways_ms: Vec<u64>,
-    full_ways_ms: Vec<u64>,
+    /// Look-up only.
+    found: HashMap<Hash, Found>,
     /// Blocks that somebody had as a tip.
     tips: HashSet<Hash>,
 }
 
 impl Tally {
-    /// A block was found.
-    pub(crate) fn found(&mut self, at: At, id: Hash, bytes: usize) {
+    /// A block was found, while these honest nodes run.
+    pub(crate) fn found(&mut self, at: At, id: Hash, bytes: usize, waiting: BTreeSet<Host>) {
         let is_full = bytes >= FULL_BYTES;
         self.figures.found += 1;
         self.figures.full += u64::from(is_full);
-        self.found.insert(id, (at, is_full));
+        self.found.insert(id, Found { at, is_full, waiting, ways_ms: Vec::new() });
     }
 
-    /// An honest node has a new tip.
-    pub(crate) fn tip(&mut self, at: At, id: &Hash) {
-        let Some((found_at, is_full)) = self.found.get(id) else { return };
-        let way_ms = at.since(*found_at) / 1_000;
-        self.ways_ms.push(way_ms);
-        if *is_full {
-            self.full_ways_ms.push(way_ms);
+    /// A block is on the chain of an honest node for the first time.
+    pub(crate) fn arrived(&mut self, at: At, host: Host, id: &Hash) {
+        // Others were made before the run began.
+        if let Some(found) = self.found.get_mut(id)
+            && found.waiting.remove(&host)
+        {
+            found.ways_ms.push(at.since(found.at) / 1_000);
         }
     }
 
@@ -132,9 +151,37 @@ impl Tally {
         self.tips.insert(*id)
     }
 
-    /// Brings the percentiles up to date.
-    pub(crate) fn measure(&mut self) {
-        self.figures.propagation = Propagation::of(&mut self.ways_ms);
-        self.figures.propagation_full = Propagation::of(&mut self.full_ways_ms);
+    /// Brings the percentiles up to date, for the blocks of this chain.
+    pub(crate) fn measure(&mut self, chain: &[Hash]) {
+        let blocks: Vec<&Found> = chain.iter().filter_map(|id| self.found.get(id)).collect();
+        let propagation = |blocks: &[&Found]| {
+            let ways_ms = blocks.iter().flat_map(|block| block.ways_ms.iter().copied()).collect();
+            Propagation::of(ways_ms, blocks.iter().map(|block| block.waiting.len()).sum())
+        };
+        let full: Vec<&Found> = blocks.iter().copied().filter(|block| block.is_full).collect();
+        (self.figures.propagation, self.figures.propagation_full) = (propagation(&blocks), propagation(&full));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a way counts once for each block and node, and what has not come to pass counts as taking for ever.
+    /// Method: two nodes of three get a block, one of them again after a restart, and somebody who did not run
+    /// when it was found.
+    #[test]
+    fn a_block_gets_to_a_node_once() {
+        let (mut tally, id) = (Tally::default(), Hash([7; 32]));
+        tally.found(At(0), id, 1, BTreeSet::from([0, 1, 2]));
+        for (at, host) in [(0, 0), (40_000, 1), (600_000_000, 0), (700_000_000, 9)] {
+            tally.arrived(At(at), host, &id);
+        }
+        tally.measure(&[id]);
+        let expected = Propagation { p50_ms: Some(40), p90_ms: None, p99_ms: None, pairs: 3, samples: 2 };
+        assert_eq!(tally.figures.propagation, expected);
+        assert_eq!(tally.figures.propagation_full, Propagation::default());
+        tally.measure(&[]);
+        assert_eq!(tally.figures.propagation, Propagation::default(), "it is on no chain that counts");
     }
 }

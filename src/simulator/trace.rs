@@ -1,15 +1,17 @@
 //! What happened, as one number: two runs of a seed must give the same.
 //!
-//! Every happening and every byte that was sent goes in. On request there is a line for each as well, for a
+//! Every happening goes in, every byte that was sent, every report of a node, and every change of a disk. On request there is a line for each as well, for a
 //! person who follows a failure or compares two runs.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::Hasher as _;
 use std::io::Write;
 
 use siphasher::sip::SipHasher13;
 
-use crate::simulator::net::Happening;
+use crate::blockchain::memory_disk::MemoryDisk;
+use crate::node::report::Report;
+use crate::simulator::net::{Happening, Host};
 use crate::simulator::queue::At;
 
 /// The number so far, and where lines go.
@@ -48,6 +50,18 @@ impl Trace {
         self.hash.write_u32(crc32c::crc32c(bytes));
     }
 
+    /// A node says something to people, all of it.
+    pub(crate) fn report(&mut self, host: Host, report: &Report) {
+        self.hash.write_usize(host);
+        write!(Hashed(&mut self.hash), "{report:?}").expect("a hash takes every text");
+    }
+
+    /// What was ever done to a disk.
+    pub(crate) fn disk(&mut self, host: Host, disk: &MemoryDisk) {
+        self.hash.write_usize(host);
+        self.hash.write_u32(disk.history());
+    }
+
     /// A line for people.
     pub(crate) fn line(&mut self, at: At, text: &str) {
         if let Some(lines) = &mut self.lines
@@ -76,6 +90,16 @@ impl Trace {
     pub(crate) fn finish(&mut self) -> Option<std::io::Error> {
         let flushed = self.lines.as_mut().map_or(Ok(()), Write::flush);
         self.failure.take().or(flushed.err())
+    }
+}
+
+/// Text that is hashed instead of kept.
+struct Hashed<'a>(&'a mut SipHasher13);
+
+impl fmt::Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }
 

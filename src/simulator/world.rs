@@ -1,7 +1,8 @@
 //! A story as it happens: machines, what lies between them, and what goes wrong, one happening at a time.
 //!
 //! Two acts. In the first there is trouble, for as long as the story says. Then it stops: the weather clears,
-//! clocks are set right, whoever cheated is gone, whoever is down comes back; and within a bounded time all
+//! clocks are set right, whoever cheated is gone (in some stories only those who would mine on, or keep a branch to
+//! themselves), whoever is down comes back; and within a bounded time all
 //! must agree ([`crate::simulator::judge`] has looked on all the while).
 
 mod calm;
@@ -101,6 +102,8 @@ pub(crate) struct World {
     /// Through whom the last payment went; a row of them goes through one node.
     row_at: Host,
     chance: Chance,
+    /// For what was thought of later, so that a seed's story stays what it was.
+    later: Chance,
     /// Whose node something happens to at this moment.
     acting: Option<Host>,
     /// Trouble is over.
@@ -136,7 +139,10 @@ impl World {
         let (net, crowd) = (Net::new(seed, wires, trace), Crowd::new(seed, story.coins_per_payment));
         let (judge, tally) = (Judge::new(hosts, &params), Tally::default());
         let (machines, acting, is_calm) = (Vec::new(), None, false);
-        let mut world = Self { story, params, net, machines, judge, tally, crowd, row_at: 0, chance, acting, is_calm };
+        let (row_at, later) = (0, Chance::new(seed, "world, later", 0));
+        let mut world =
+            Self { story, params, net, machines, judge, tally, crowd, row_at, chance, later, acting, is_calm };
+        world.net.accomplices = (world.story.nodes..hosts).map(Net::address).collect();
         let verifier = Verifier::remembering([3; 32]);
         for host in 0..hosts {
             let plan = world.plan(host, &verifier);
@@ -410,10 +416,14 @@ impl World {
 
 /// How far a host is from the middle of the network.
 fn wire(story: &Story, chance: &mut Chance) -> Wire {
+    let latency_us = chance.between(100, 1_000 * story.latency_ms_max.max(1));
+    let jitter_us = chance.between(0, 200 * story.latency_ms_max);
+    let bytes_per_s = chance.between(story.bytes_per_s_min, 100 * story.bytes_per_s_min);
     Wire {
-        latency_us: chance.between(100, 1_000 * story.latency_ms_max.max(1)),
-        jitter_us: chance.between(0, 200 * story.latency_ms_max),
-        bytes_per_s: chance.between(story.bytes_per_s_min, 100 * story.bytes_per_s_min),
+        latency_us,
+        jitter_us,
+        bytes_per_s,
+        uplink_bytes_per_s: bytes_per_s,
         loss_permille: story.faults.loss_permille,
         shreds: story.faults.shreds,
     }

@@ -73,13 +73,15 @@ pub(super) struct Faults {
     planned: Vec<(Calls, u64, Fault)>,
     chance: Option<(Rng, Chances)>,
     pub(super) dead: bool,
+    /// Calls that failed with EIO or ENOSPC, and writes for which there was no space.
+    pub(super) struck: u64,
     /// How far files can still grow.
     pub(super) free_bytes: u64,
 }
 
 impl Faults {
     pub(super) fn none(free_bytes: u64) -> Self {
-        Self { all: 0, writes: 0, syncs: 0, planned: Vec::new(), chance: None, dead: false, free_bytes }
+        Self { all: 0, writes: 0, syncs: 0, planned: Vec::new(), chance: None, dead: false, struck: 0, free_bytes }
     }
 
     pub(super) fn made(&self, calls: Calls) -> u64 {
@@ -122,7 +124,9 @@ impl Faults {
         let planned = self.planned.iter().position(here).map(|place| self.planned.swap_remove(place).2);
         let fault = planned.or_else(|| self.drawn())?;
         self.dead = matches!(fault, Fault::Dead | Fault::DeadInside);
-        meets(call, fault).then_some(fault)
+        let struck = meets(call, fault).then_some(fault);
+        self.struck += u64::from(matches!(struck, Some(Fault::Io | Fault::Full)));
+        struck
     }
 
     fn drawn(&mut self) -> Option<Fault> {

@@ -37,6 +37,16 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 struct State {
     platter: Platter,
     faults: Faults,
+    /// A checksum over every change and every sync.
+    history: u32,
+}
+
+impl State {
+    /// Something is changed, or synced.
+    fn note(&mut self, what: u8, number: u64, bytes: &[u8]) {
+        let front = crc32c::crc32c_append(self.history, &[&[what][..], &number.to_le_bytes()].concat());
+        self.history = crc32c::crc32c_append(front, bytes);
+    }
 }
 
 impl Default for MemoryDisk {
@@ -138,6 +148,16 @@ impl MemoryDisk {
         self.0.lock().platter.fork() == other
     }
 
+    /// How many calls have failed so far, with EIO or for want of space; what came in pieces did not fail.
+    pub fn struck(&self) -> u64 {
+        self.0.lock().faults.struck
+    }
+
+    /// All that was ever changed here, in its order, as one number: two disks with the same history have the same.
+    pub fn history(&self) -> u32 {
+        self.0.lock().history
+    }
+
     /// Lets somebody look who is no process: whatever it calls meets no fault and counts for none.
     pub fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
         let swap = |faults| std::mem::replace(&mut self.0.lock().faults, faults);
@@ -154,7 +174,7 @@ impl MemoryDisk {
     }
 
     fn with(platter: Platter, free_bytes: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { platter, faults: Faults::none(free_bytes) })))
+        Self(Arc::new(Mutex::new(State { platter, faults: Faults::none(free_bytes), history: 0 })))
     }
 
     /// Counts a call that a fault stops or does not touch.
@@ -169,7 +189,10 @@ impl MemoryDisk {
 
 impl Disk for MemoryDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let (id, held) = self.call(Call::Name)?.platter.open(name);
+        let mut state = self.call(Call::Name)?;
+        state.note(b'o', 0, name.as_bytes());
+        let (id, held) = state.platter.open(name);
+        drop(state);
         Ok(Arc::new(MemoryFile { disk: self.clone(), id, _held: held }))
     }
 
@@ -178,17 +201,23 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let renamed = self.call(Call::Name)?.platter.rename(from, to);
+        let mut state = self.call(Call::Name)?;
+        state.note(b'n', from.len() as u64, [from, to].concat().as_bytes());
+        let renamed = state.platter.rename(from, to);
         if renamed { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.call(Call::Name)?.platter.remove(name);
+        let mut state = self.call(Call::Name)?;
+        state.note(b'r', 0, name.as_bytes());
+        state.platter.remove(name);
         Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.call(Call::SyncDir)?.platter.sync_dir();
+        let mut state = self.call(Call::SyncDir)?;
+        state.note(b'd', 0, &[]);
+        state.platter.sync_dir();
         Ok(())
     }
 
@@ -228,13 +257,16 @@ impl DiskFile for MemoryFile {
     }
 
     fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.disk.call(Call::SetSize)?.platter.file(self.id).set_size(place(size_bytes)?);
+        let mut state = self.disk.call(Call::SetSize)?;
+        state.note(b'c', size_bytes, &self.id.to_le_bytes());
+        state.platter.file(self.id).set_size(place(size_bytes)?);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let fault = state.faults.strike(Call::Sync);
+        state.note(b's', self.id, &[u8::from(fault.is_none())]);
         let file = state.platter.file(self.id);
         match fault {
             None => {
@@ -267,7 +299,7 @@ impl Pieces for MemoryFile {
 
     fn write_some(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let mut state = self.disk.0.lock();
-        let State { platter, faults } = &mut *state;
+        let State { platter, faults, .. } = &mut *state;
         let (mut taken, mut error) = match faults.strike(Call::Write) {
             None => (bytes.len(), None),
             Some(Fault::Short) => (bytes.len().div_ceil(2), None),
@@ -279,10 +311,12 @@ impl Pieces for MemoryFile {
         if taken > room {
             // As a file system does: what still fits is written, and then it is full.
             (taken, error) = (room, Some(Fault::Full.error()));
+            faults.struck += 1;
         }
         if taken > 0 {
             faults.free_bytes -= (at + taken).saturating_sub(file.now.len()) as u64;
             file.write(&bytes[..taken], at);
+            state.note(b'w', at as u64, &bytes[..taken]);
         }
         error.map_or(Ok(taken), Err)
     }

@@ -2,8 +2,8 @@
 //!
 //! The model is the one that POSIX promises and no more. A file is two images and the changes between
 //! them. At a power cut each sector of 512 bytes that was touched since the last sync is what it was, or
-//! what it became at any change since, or half the one and half the other; the length is what it was or
-//! became at any of them, whatever became of the bytes. Creations, renames and removals since the last
+//! what it became at any change since, or its newest state up to anywhere and its oldest behind that; the length
+//! is what it was or became at any of them, whatever became of the bytes. Creations, renames and removals since the last
 //! sync of the directory each happened or did not, in any combination; one rename is one step.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -225,7 +225,7 @@ impl Images {
     }
 }
 
-/// One of a sector's versions, or its newest over its oldest, torn in the middle of what differs.
+/// One of a sector's versions, or its newest over its oldest, torn anywhere within what differs.
 fn survivor(versions: &[Vec<u8>], choose: Choose<'_>) -> Vec<u8> {
     let [oldest, .., newest] = versions else { return versions[0].clone() };
     match choose(versions.len() + 1) {
@@ -234,8 +234,9 @@ fn survivor(versions: &[Vec<u8>], choose: Choose<'_>) -> Vec<u8> {
             let differs = |at: &usize| oldest[*at] != newest[*at];
             let first = (0..SECTOR_BYTES).find(differs).unwrap_or(0);
             let last = (0..SECTOR_BYTES).rfind(differs).unwrap_or(0);
-            let middle = usize::midpoint(first, last + 1);
-            [&newest[..middle], &oldest[middle..]].concat()
+            // Where one byte differs there is nothing to be torn: then it is as if nothing had been written.
+            let cut = first + if last > first { 1 + choose(last - first) } else { 0 };
+            [&newest[..cut], &oldest[cut..]].concat()
         }
         version => versions[version - 1].clone(),
     }

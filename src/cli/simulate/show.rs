@@ -40,6 +40,7 @@ fn troubles(faults: &Faults) -> Vec<String> {
 /// One virtual minute: no wider than a small terminal.
 pub(super) fn minute(figures: &Figures) -> String {
     let ways = &figures.propagation;
+    let ms = |way_ms: Option<u64>| way_ms.map_or("-".to_owned(), |ms| ms.to_string());
     format!(
         "{:>4}  {:>6}  {:>4}  {:>5}  {:>6}  {:>18}  {:>5}  {:>7}  {:>7}",
         figures.virtual_ms / 60_000,
@@ -47,7 +48,7 @@ pub(super) fn minute(figures: &Figures) -> String {
         figures.tips,
         figures.running,
         figures.reorganisations,
-        format!("{}/{}/{}", ways.p50_ms, ways.p90_ms, ways.p99_ms),
+        format!("{}/{}/{}", ms(ways.p50_ms), ms(ways.p90_ms), ms(ways.p99_ms)),
         figures.waiting,
         megabytes(figures.bytes),
         figures.crashes,
@@ -107,6 +108,6 @@ mod tests {
         let line = minute(&Figures { virtual_ms: 3_600_000, height: 120, bytes: 1_234_567, ..Figures::default() });
         assert_eq!(head.len(), line.len());
         assert!(head.len() < 80 && opening.starts_with("seed 1: 8 honest nodes, 1 that cheat (Forger)\n"), "{opening}");
-        assert!(line.contains("0/0/0") && line.contains("1.2"), "{line}");
+        assert!(line.contains("-/-/-") && line.contains("1.2"), "{line}");
     }
 }

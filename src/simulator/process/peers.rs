@@ -28,7 +28,9 @@ impl Process {
         if is_refused || inbound >= INBOUND_MAX || self.ends.values().filter(from).count() >= INBOUND_PER_IP {
             return None;
         }
-        Some(self.attach(net, link, Side::Called, None))
+        let peer = self.attach(net, link, Side::Called, None);
+        self.tempt(net, Deed::Opens(peer));
+        Some(peer)
     }
 
     /// A dial of ours got through.
@@ -43,6 +45,9 @@ impl Process {
 
     /// Whoever dialled speaks first.
     pub(crate) fn open(&mut self, net: &mut Net, peer: PeerId) {
+        if self.tempt(net, Deed::Opens(peer)) {
+            return;
+        }
         if let Some(end) = self.ends.get(&peer)
             && let Some(opening) = end.session.opening()
         {

@@ -4,8 +4,9 @@
 //! to spend it twice, too early, for more than it is worth, or without a right to it. Its own node is not told.
 
 use crate::blockchain::block::{Block, Header, ReadBlock};
+use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_OUTPUTS_MAX, OUTPUTS_MAX, Params, RULES_KNOWN};
 use crate::blockchain::template::Template;
-use crate::blockchain::transaction::{Coinbase, Input, Outpoint, Output, Transaction};
+use crate::blockchain::transaction::{Coinbase, Input, NOTE_BYTES, Outpoint, Output, Transaction};
 use crate::node::event::PeerId;
 use crate::node::message::Message;
 use crate::node::serve::Request;
@@ -44,9 +45,17 @@ enum Crime {
     Easy,
     /// It is as old as its parent.
     NotLater,
+    /// It keeps rules that nobody knows.
+    Unknown,
+    /// A transfer makes a coin that is worth nothing.
+    Worthless,
+    /// It makes more coins than a block may.
+    Outputs,
+    /// It has more bytes than a block may.
+    Oversize,
 }
 
-const CRIMES: [Crime; 9] = [
+const CRIMES: [Crime; 13] = [
     Crime::SpentTwice,
     Crime::SpentTwiceAtOnce,
     Crime::Invented,
@@ -56,6 +65,10 @@ const CRIMES: [Crime; 9] = [
     Crime::Modest,
     Crime::Easy,
     Crime::NotLater,
+    Crime::Unknown,
+    Crime::Worthless,
+    Crime::Outputs,
+    Crime::Oversize,
 ];
 
 /// See the top of the file.
@@ -73,9 +86,9 @@ impl Vice for Forger {
             Deed::Finds(template, header) => self.find(template, header, scene),
             Deed::Answers(peer, request) => {
                 let answer = self.answer(request);
-                answer.map_or(Reaction::AsItShould, |frame| Reaction::Instead(vec![Act::Send(peer, frame.into())]))
+                answer.map_or(Reaction::AsItShould, |frame| Reaction::Instead(vec![Act::Pour(peer, frame.into())]))
             }
-            Deed::Meets(_) | Deed::Says(..) | Deed::Waits => Reaction::AsItShould,
+            Deed::Opens(_) | Deed::Meets(_) | Deed::Says(..) | Deed::Waits => Reaction::AsItShould,
         }
     }
 }
@@ -196,11 +209,43 @@ fn forged(crime: Crime, template: &Template, header: Header, coin: Input, scene:
         Crime::Modest => (fees, block.coinbase.output.amount) = (0, due - 1),
         Crime::Easy => (fees, header.difficulty) = (0, header.difficulty / 2),
         Crime::NotLater => (fees, header.time) = (0, template.header().time - 1),
+        Crime::Unknown => (fees, header.version) = (0, RULES_KNOWN + 1),
+        Crime::Worthless => {
+            let worthless = Output { amount: 0, key: key(1).public(), view_tag: 0 };
+            let output = Output { amount: coin.amount - FEE_UNITS, ..worthless };
+            transfers.push(transfer(params, coin, vec![output, worthless], None));
+        }
+        Crime::Outputs => (transfers, fees) = (row(params, coin, OUTPUTS_MAX, None)?, 0),
+        Crime::Oversize => (transfers, fees) = (row(params, coin, 1, Some([7; NOTE_BYTES]))?, 0),
     }
     block.transfers = List::first_of(transfers);
     block.coinbase.output.amount += fees;
     sealed(&mut block, header);
     Some(block)
+}
+
+/// A transfer of one coin of the forger's.
+fn transfer(params: &Params, coin: Input, outputs: Vec<Output>, note: Option<[u8; NOTE_BYTES]>) -> Transaction {
+    let tx_key = Key(tagged("spindle/simulator/1", &[b"row"]).0);
+    let unsigned = Transaction::unsigned(List::first_of(vec![coin]), List::first_of(outputs), tx_key, note);
+    unsigned.signed(params.genesis_id(), |_, message| key(1).sign(message))
+}
+
+/// So many transfers, each of the last coin that the one before makes, that a block of them is too large.
+fn row(params: &Params, coin: Input, outputs: usize, note: Option<[u8; NOTE_BYTES]>) -> Option<Vec<Transaction>> {
+    let (mut coin, mut row) = (coin, Vec::new());
+    let (mut made, mut bytes) = (0, 0);
+    while made <= BLOCK_OUTPUTS_MAX && bytes <= BLOCK_BYTES_MAX {
+        let small = Output { amount: 1, key: key(1).public(), view_tag: 0 };
+        let mut each = vec![small; outputs];
+        each[outputs - 1].amount = coin.amount.checked_sub(outputs as u64 - 1).filter(|rest| *rest > 0)?;
+        let next = transfer(params, coin, each, note);
+        let outpoint = Outpoint { transaction: next.id(), index: u32::try_from(outputs).ok()? - 1 };
+        coin = Input { outpoint, amount: next.outputs[outputs - 1].amount, key: key(1).public(), matures_at: 0 };
+        (made, bytes) = (made + outputs, bytes + codec::encode(&next).len());
+        row.push(next);
+    }
+    Some(row)
 }
 
 /// Announces transfers whose coins nobody has ever seen, more of them than anybody wants to hold.

@@ -3,6 +3,9 @@
 //! A vicious machine runs the same core, sessions and frames as everybody else. Before it speaks, answers or
 //! publishes a block its [`Vice`] is asked, and may do something else. So each vice is only what is wrong
 //! with it. Nothing is promised of vicious nodes themselves; the judge looks at the others.
+//!
+//! Left out: somebody who lies about the time of day to peers. No message carries one, and no node asks another for
+//! it: the only times that anybody hears of are stamped into blocks, and miners who lie there are among these.
 
 mod blocks;
 
@@ -15,6 +18,7 @@ mod manners;
 mod time;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -32,7 +36,7 @@ use crate::simulator::miner::Miner;
 use crate::simulator::vice::blocks::{Equivocator, Mutator, Selfish, Withholder};
 use crate::simulator::vice::forger::{Forger, Stranger};
 use crate::simulator::vice::headers::Spammer;
-use crate::simulator::vice::manners::{Dripper, Fuzzer, NeverReader, Poisoner};
+use crate::simulator::vice::manners::{Dripper, Eclipser, Fuzzer, NeverReader, Poisoner};
 use crate::simulator::vice::time::{Early, Least};
 
 /// Ways to cheat, by their names.
@@ -68,11 +72,33 @@ pub enum Kind {
     Forger,
     /// Announces payments with coins that nobody has ever seen.
     Stranger,
+    /// Tells of nobody but others who cheat.
+    Eclipser,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
+        Self::Equivocator,
+        Self::Selfish,
+        Self::Withholder,
+        Self::Mutator,
+        Self::Spammer,
+        Self::Waverer,
+        Self::WrongClock,
+        Self::LatestStamp,
+        Self::LeastStamp,
+        Self::Poisoner,
+        Self::NeverReader,
+        Self::Dripper,
+        Self::Fuzzer,
+        Self::Forger,
+        Self::Stranger,
+        Self::Eclipser,
+    ];
+
+    /// The first that there were; drawn stories pick from them, so that they stay what they are.
+    pub(crate) const EARLIER: [Self; 15] = [
         Self::Equivocator,
         Self::Selfish,
         Self::Withholder,
@@ -90,12 +116,43 @@ impl Kind {
         Self::Stranger,
     ];
 
+    /// Those that were thought of later, and those that bite the more of them there are.
+    pub(crate) const LATEST: [Self; 3] = [Self::Eclipser, Self::Withholder, Self::Forger];
+
+    /// Whether others can agree while it is there, as long as it finds no blocks: a miner who shows what it has
+    /// kept to itself would turn the tip once more.
+    pub(crate) fn may_stay(self) -> bool {
+        self != Self::Selfish
+    }
+
+    /// What a run that it did something in has reached.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Equivocator => "vice Equivocator",
+            Self::Selfish => "vice Selfish",
+            Self::Withholder => "vice Withholder",
+            Self::Mutator => "vice Mutator",
+            Self::Spammer => "vice Spammer",
+            Self::Waverer => "vice Waverer",
+            Self::WrongClock => "vice WrongClock",
+            Self::LatestStamp => "vice LatestStamp",
+            Self::LeastStamp => "vice LeastStamp",
+            Self::Poisoner => "vice Poisoner",
+            Self::NeverReader => "vice NeverReader",
+            Self::Dripper => "vice Dripper",
+            Self::Fuzzer => "vice Fuzzer",
+            Self::Forger => "vice Forger",
+            Self::Stranger => "vice Stranger",
+            Self::Eclipser => "vice Eclipser",
+        }
+    }
+
     /// What it does, if that is not just an honest node with something wrong.
     pub(crate) fn vice(self) -> Option<Box<dyn Vice>> {
         Some(match self {
             Self::Equivocator => Box::new(Equivocator::default()),
             Self::Selfish => Box::new(Selfish::default()),
-            Self::Withholder => Box::new(Withholder),
+            Self::Withholder => Box::new(Withholder::default()),
             Self::Mutator => Box::new(Mutator),
             Self::Spammer => Box::new(Spammer::default()),
             Self::Waverer => Box::new(Spammer::wavering()),
@@ -108,6 +165,7 @@ impl Kind {
             Self::Fuzzer => Box::new(Fuzzer),
             Self::Forger => Box::new(Forger::default()),
             Self::Stranger => Box::new(Stranger::default()),
+            Self::Eclipser => Box::new(Eclipser),
         })
     }
 
@@ -122,6 +180,8 @@ impl Kind {
 /// What a node is about to do, or has just seen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deed<'a> {
+    /// A connection is there, and nothing was said yet.
+    Opens(PeerId),
     /// A handshake is complete.
     Meets(PeerId),
     /// It would say this.
@@ -148,6 +208,8 @@ pub(crate) enum Reaction {
 pub(crate) enum Act {
     /// Says something.
     Send(PeerId, Frame),
+    /// Says something however long it is: an outbox that everybody else keeps would not hold it.
+    Pour(PeerId, Frame),
     /// Takes a block of its own as an honest miner's node does.
     Take(Box<CheckedBlock>),
     /// Never reads from somebody again.
@@ -163,6 +225,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) peers: &'a [PeerId],
     pub(crate) chance: &'a mut Chance,
     pub(crate) miner: &'a Miner,
+    /// Where everybody listens who cheats.
+    pub(crate) accomplices: &'a [SocketAddr],
 }
 
 /// A way to cheat.

@@ -1,18 +1,21 @@
 //! The second act: nothing goes wrong any more, and within a bounded time all must agree.
 //!
-//! First on work (two branches of equal work may stand side by side: first seen stays), then, after one more
-//! block, on one tip, on one ledger, and on a payment that was made meanwhile. Each ledger must be what the
-//! blocks come to, by a second opinion, and what a restart from the file gives. Then nothing is left to do,
-//! and next to nothing may be done.
+//! Nothing but peers: in some stories those who cheat without mining go on to the end. First all agree on work (two
+//! branches of equal work may stand side by side: first seen stays), then, after one more block, on one tip, on one
+//! ledger, and on a payment that was made meanwhile, wherever anybody has a coin that is ripe. Each node must have an
+//! honest peer that it chose itself, its ledger must be what the blocks come to, by a second opinion, and what a
+//! restart from the file gives. Then those who cheat are gone, nothing is left to do, and next to nothing may be done.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::blockchain::disk::Disk;
 use crate::blockchain::memory_disk::MemoryDisk;
 use crate::blockchain::storage::CHECKPOINT;
+use crate::blockchain::transaction::CoinId;
 use crate::node::Node;
-use crate::node::event::PeerId;
+use crate::node::event::{Direction, PeerId};
 use crate::primitives::hash::Hash;
 use crate::simulator::clock::Clock;
 use crate::simulator::end::End;
@@ -22,6 +25,7 @@ use crate::simulator::net::{Happening, Host, Net};
 use crate::simulator::process::Process;
 use crate::simulator::queue::At;
 use crate::simulator::tally::Figures;
+use crate::simulator::vice::Kind;
 use crate::simulator::world::World;
 use crate::simulator::world::watch::scene;
 
@@ -64,17 +68,35 @@ impl World {
         self.await_all("all have one tip", SPREAD_S, watch, |world| world.tips().len() == 1)?;
         self.await_all("all rest", SPREAD_S, watch, |world| world.running().all(|(_, process)| process.rests()))?;
         self.look_at_the_end(payment)?;
+        self.tally.figures.reached.add("calm payment", u64::from(payment.is_some()));
+        self.end_cheats(watch)?;
         self.idle(watch)
+    }
+
+    /// The last of those who cheat go; whoever had to do with them finds somebody else.
+    fn end_cheats(&mut self, watch: Watch) -> Result<(), Violation> {
+        let Self { machines, net, .. } = self;
+        let staying: Vec<_> = machines.iter_mut().filter(|m| m.is_vicious && m.process().is_some()).collect();
+        if staying.is_empty() {
+            return Ok(());
+        }
+        staying.into_iter().for_each(|machine| machine.crash(net, Crash::Killed));
+        self.tally.figures.reached.add("calm among cheats", 1);
+        self.pass(SETTLE_S, watch)
     }
 
     fn end_trouble(&mut self) {
         self.is_calm = true;
         self.net.clear_up();
         for host in 0..self.machines.len() {
+            let stays = self.story.cheats_stay && self.kind(host).is_some_and(Kind::may_stay);
             let machine = &mut self.machines[host];
             machine.heal_disk();
             if machine.is_vicious {
-                machine.crash(&mut self.net, Crash::Killed);
+                machine.set_rate(0);
+                if !stays {
+                    machine.crash(&mut self.net, Crash::Killed);
+                }
                 continue;
             }
             let drift_ppm = machine.clock.drift_ppm;
@@ -140,19 +162,28 @@ impl World {
         self.running().map(|(_, process)| process.node().chain().tip().id).collect()
     }
 
-    /// A payment of a coin that every ledger has; none if nobody owns such a coin.
+    /// A payment of a coin that every ledger has, or one that waits already; none if nobody owns such a coin.
     fn last_payment(&mut self) -> Result<Option<Hash>, Violation> {
         let host = self.chance.below(self.story.nodes);
         let Self { machines, net, crowd, params, .. } = self;
-        let ledgers: Vec<_> = machines
+        let nodes: Vec<&Node> = machines
             .iter()
             .filter(|machine| !machine.is_vicious)
-            .filter_map(|machine| machine.process())
-            .map(|process| process.node().chain().ledger())
+            .filter_map(|machine| Some(machine.process()?.node()))
             .collect();
         let height = machines[host].process().map_or(0, |process| process.node().chain().tip().header.height);
-        let payment = crowd.pay_safely(params, height + 1, |coin| ledgers.iter().all(|ledger| ledger.contains(coin)));
-        let (Some(payment), Some(process)) = (payment, machines[host].process_mut()) else { return Ok(None) };
+        let wanted: BTreeSet<CoinId> = nodes
+            .iter()
+            .flat_map(|node| node.pool().ids().filter_map(|id| node.pool().get(&id)))
+            .flat_map(|transfer| transfer.spent().iter().copied())
+            .collect();
+        let is_free =
+            |coin: &CoinId| !wanted.contains(coin) && nodes.iter().all(|node| node.chain().ledger().contains(coin));
+        let Some(payment) = crowd.pay_safely(params, height + 1, is_free) else {
+            // Every coin that is ripe is spent by what waits.
+            return Ok(nodes.iter().find_map(|node| node.pool().ids().next()));
+        };
+        let Some(process) = machines[host].process_mut() else { return Ok(None) };
         let id = payment.id();
         let submitted = process.submit(net, payment);
         submitted.map_err(|error| self.violation(Some(host), error.to_string()))?;
@@ -185,7 +216,7 @@ impl World {
         if ledgers.len() != 1 {
             return Err(self.violation(None, format!("one tip and {} ledgers: {}", ledgers.len(), list(&ledgers))));
         }
-        for host in 0..self.machines.len() {
+        for host in 0..self.story.nodes {
             self.look_at_node(host, payment).map_err(|what| self.violation(Some(host), what))?;
         }
         Ok(())
@@ -207,17 +238,27 @@ impl World {
         self.look_at_disk(host, process.node())
     }
 
-    /// Somebody is there, and whom it chose itself unless all that ever answered it chose it.
+    /// It has an honest peer that it chose itself, unless each honest node that it may dial chose it first, or peers
+    /// that cheat and stay have all the places.
     fn look_at_peers(&self, process: &Process) -> Result<(), String> {
         let (node, host) = (process.node(), process.host());
-        if node.peers().is_empty() && self.story.nodes > 1 {
-            return Err(format!("it has none of {} peers", self.story.nodes - 1));
+        let at = |ip| self.net.host_at(SocketAddr::new(ip, Net::address(host).port()));
+        let honest = |other: Host| other != host && !self.machines[other].is_vicious;
+        let peers = node.peers().iter().filter_map(|(_, peer)| Some((at(peer.address.ip())?, peer.direction)));
+        let peers: Vec<(Host, Direction)> = peers.filter(|(other, _)| honest(*other)).collect();
+        if peers.is_empty() && self.story.nodes > 1 {
+            return Err(format!("it has none of {} honest peers", self.story.nodes - 1));
         }
-        let has = |other: Host| node.peers().iter().any(|(_, peer)| peer.address.ip() == Net::address(other).ip());
-        let mut proven = node.addresses().proven().filter_map(|address| self.net.host_at(address));
-        let left = proven.find(|&other| other != host && !self.machines[other].is_vicious && !has(other));
-        match left.filter(|_| node.peers().outbound() == 0) {
-            Some(other) => Err(format!("it has no peer of its own choice, although node {other} has answered it once")),
+        let is_full = node.peers().outbound() >= self.story.outbound_max;
+        if is_full || peers.iter().any(|(_, direction)| *direction == Direction::Outbound) {
+            return Ok(());
+        }
+        // Whoever did not answer for long is not dialled again at once; and one is dialled after the other.
+        let since = self.machines[host].clock.now(self.net.now).mono.0.saturating_sub(1_000 * SPREAD_S);
+        let due = node.addresses().iter().filter(|known| known.next_try.0 <= since);
+        let mut known = due.filter_map(|known| self.net.host_at(known.address));
+        match known.find(|&other| honest(other) && peers.iter().all(|(peer, _)| *peer != other)) {
+            Some(other) => Err(format!("it has no honest peer of its own choice, although it knows of node {other}")),
             None => Ok(()),
         }
     }

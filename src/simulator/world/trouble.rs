@@ -12,11 +12,14 @@ use crate::simulator::world::World;
 const DOWN_S_MAX: u64 = 600;
 /// The longest that the network stays apart.
 const APART_S_MAX: u64 = 900;
+/// Partitions of a thousand in which one part still reaches the other.
+const ONE_WAY_PERMILLE: u32 = 250;
 /// The longest that nothing passes a connection.
 const STALL_S_MAX: u64 = 90;
 /// The longest that a disk stays full.
 const FULL_S_MAX: u64 = 600;
-/// Of a thousand starts, those in which the power fails again while the node opens its files.
+/// Of a thousand starts, those in which the power fails again while the node opens its files; and those in which
+/// a call to the disk fails then.
 const AGAIN_PERMILLE: u32 = 200;
 /// How wrong a clock is set at most.
 const WRONG_S_MAX: u64 = 300;
@@ -64,9 +67,6 @@ impl World {
         if self.net.trace.has_lines() {
             self.net.trace.line(self.net.now, &format!("trouble: {trouble:?}"));
         }
-        self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
-        let ends_a_process = matches!(trouble, Trouble::Crash | Trouble::Torn | Trouble::Disk);
-        self.tally.figures.troubles += u64::from(!ends_a_process);
         let host = self.chance.below(self.story.nodes);
         self.acting = Some(host);
         match trouble {
@@ -74,12 +74,14 @@ impl World {
             Trouble::Reset => {
                 if let Some(&link) = self.chance.pick(&self.net.open_links()) {
                     self.net.reset(link);
+                    self.count_trouble(trouble);
                 }
             }
             Trouble::Stall => {
                 if let Some(&link) = self.chance.pick(&self.net.open_links()) {
                     let us = self.chance.between(1_000_000, STALL_S_MAX * 1_000_000);
                     self.net.stall(link, us);
+                    self.count_trouble(trouble);
                 }
             }
             Trouble::Crash => self.end_process(host)?,
@@ -91,7 +93,13 @@ impl World {
         Ok(())
     }
 
-    /// The network falls into two parts, or one host out of it.
+    /// Trouble that somebody could notice, and that ends no process by itself.
+    fn count_trouble(&mut self, trouble: Trouble) {
+        self.tally.figures.troubles += 1;
+        self.tally.figures.reached.add(format!("trouble {trouble:?}"), 1);
+    }
+
+    /// The network falls into two parts, or one host out of it; now and then one way only.
     fn part(&mut self) {
         let mut parts = vec![0; self.machines.len()];
         if self.chance.permille(300) {
@@ -103,7 +111,12 @@ impl World {
             }
         }
         let until = self.net.now.after_us(self.chance.between(1_000_000, APART_S_MAX * 1_000_000));
-        self.net.partition = Some(Partition { parts, until });
+        let is_one_way = self.later.permille(ONE_WAY_PERMILLE);
+        self.net.partition = Some(Partition { parts, is_one_way, until });
+        if self.net.open_links().into_iter().any(|link| self.net.is_apart(link)) {
+            self.count_trouble(Trouble::Partition);
+            self.tally.figures.reached.add("trouble one way", u64::from(is_one_way));
+        }
     }
 
     /// One of the next calls to the disk is the last that this machine makes: the power fails before it or in its
@@ -142,6 +155,9 @@ impl World {
         let ahead_ms = wrong_ms - i64::try_from(1_000 * WRONG_S_MAX).expect("small");
         let drift_ppm = self.machines[host].clock.drift_ppm;
         self.machines[host].set_clock(Clock { ahead_ms, drift_ppm });
+        if self.machines[host].process().is_some() {
+            self.count_trouble(Trouble::Clock);
+        }
     }
 
     /// A process is told to stop, or killed, or its machine's power fails; it comes back after a while.
@@ -151,10 +167,14 @@ impl World {
             return Ok(());
         }
         self.tally.figures.crashes += 1;
+        self.tally.figures.reached.add("trouble Crash", 1);
         let (how, stopped) = match self.chance.below(5) {
             0 => {
-                let is_kept = !machine.is_ill();
-                let stopped = machine.stop(&mut self.net).inspect(|()| self.judge.on_stop(host, is_kept));
+                let (is_full, struck) = (machine.is_full(), machine.struck());
+                let stopped = machine.stop(&mut self.net);
+                let is_whole = !machine.has_lost_power() && !is_full && machine.struck() == struck;
+                let is_kept = stopped.is_ok() && is_whole;
+                self.judge.on_stop(host, is_kept);
                 ("Stopped".to_owned(), stopped)
             }
             drawn => {
@@ -185,27 +205,42 @@ impl World {
             let nth = self.chance.between(1, 60);
             machine.fail_soon(Calls::All, nth, Fault::Dead);
         }
-        machine.start(&mut self.net)
+        let is_failing = self.story.faults.disks && !self.is_calm && !machine.is_vicious;
+        if is_failing && self.later.permille(AGAIN_PERMILLE) {
+            let nth = self.later.between(1, 60);
+            machine.fail_soon(Calls::All, nth, Fault::Io);
+        }
+        let started = machine.start(&mut self.net);
+        if machine.struck() > 0 {
+            // What it saved of its pool may be what it could not read.
+            self.judge.on_stop(host, false);
+        }
+        started
     }
 
     /// A step has come to its end, or to an error.
     ///
-    /// The power may have gone in the middle, and then an error means nothing; a disk that was made to fail ends its
-    /// process with an error of the disk. Any other is a bug.
+    /// The power may have gone in the middle, and then an error means nothing; a disk of which a call has failed in
+    /// this life ends its process with an error of the disk. Any other is a bug.
     pub(super) fn settle(&mut self, stepped: Result<(), StoreError>) -> Result<(), Violation> {
         let host = self.acting;
         if let Some(host) = host.filter(|host| self.machines[*host].has_lost_power()) {
             self.tally.figures.torn += 1;
             self.tally.figures.reached.add("end in a call", 1);
+            self.tally.figures.reached.add("trouble Torn", 1);
             self.fall(host, Crash::PowerFailed);
             return Ok(());
         }
         let Err(error) = stepped else { return Ok(()) };
         let is_of_disk = matches!(error, StoreError::Io { .. } | StoreError::Poisoned { .. });
-        match host.filter(|host| is_of_disk && self.machines[*host].is_ill()) {
+        match host.filter(|host| is_of_disk && self.machines[*host].struck() > 0) {
             Some(host) => {
                 self.tally.figures.disk_failures += 1;
                 self.tally.figures.reached.add("end by the disk", 1);
+                self.tally.figures.reached.add("trouble Disk", 1);
+                if self.machines[host].process().is_none() {
+                    self.tally.figures.reached.add("end by the disk at the start", 1);
+                }
                 self.fall(host, Crash::Killed);
                 Ok(())
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::blockchain::block::Block;
+use crate::blockchain::storage::Room;
 use crate::node::report::Report;
 use crate::primitives::codec;
 use crate::primitives::hash::Hash;
@@ -44,8 +45,8 @@ impl World {
         } else {
             let judged = machine.aside(|| judge.after_step(scene(machine, process, net, crowd)));
             let tip = judged.map_err(|what| self.violation(Some(host), what))?;
-            if let Some(tip) = &tip {
-                self.tally.tip(self.net.now, &tip.id);
+            for block in self.judge.news(host) {
+                self.tally.arrived(self.net.now, host, &block);
             }
             tip
         };
@@ -80,7 +81,8 @@ impl World {
 
     fn judge_note(&mut self, host: Host, note: &Note) -> Result<(), Violation> {
         if let Note::Found { id, bytes } = note {
-            self.tally.found(self.net.now, *id, *bytes);
+            let waiting = self.running().map(|(host, _)| host).collect();
+            self.tally.found(self.net.now, *id, *bytes, waiting);
             // It does nothing else than it should, and what it should do is wrong.
             self.net.misdeeds[host] += u64::from(self.kind(host) == Some(Kind::WrongClock));
         }
@@ -116,6 +118,7 @@ impl World {
             }
             Report::Confirmed { ids, .. } => figures.confirmed += ids.len() as u64,
             Report::Heavier { .. } => figures.reached.add("second pass", 1),
+            Report::Room { room: Room::Low { .. } } => figures.reached.add("trouble Full", 1),
             _ => {}
         }
     }
@@ -139,11 +142,14 @@ impl World {
     }
 
     pub(super) fn measure(&mut self) {
+        for machine in &self.machines {
+            self.net.trace.disk(machine.host, machine.disk());
+        }
         let tips: BTreeSet<Hash> = self.running().map(|(_, process)| process.node().chain().tip().id).collect();
         let height = self.running().map(|(_, process)| process.node().chain().tip().header.height).max();
         let waiting = self.running().map(|(_, process)| process.node().pool().len()).max();
         let (running, connections) = (self.running().count(), self.net.open_links().len());
-        self.tally.measure();
+        self.measure_propagation();
         let figures = &mut self.tally.figures;
         figures.virtual_ms = self.net.now.0 / 1_000;
         (figures.tips, figures.running, figures.connections) = (tips.len(), running, connections);
@@ -152,12 +158,24 @@ impl World {
         figures.trace = format!("{:016x}", self.net.trace.hash());
     }
 
+    /// How blocks of the best chain got around; the others are still on their way or lost, and no figure is about them.
+    fn measure_propagation(&mut self) {
+        let best = self.running().max_by_key(|(_, process)| process.node().chain().tip().work);
+        let Some((host, process)) = best else { return };
+        let (chain, tip) = (process.node().chain(), process.node().chain().tip());
+        let ids = (1..=tip.header.height).rev().map_while(|height| chain.reader().record_at(height));
+        let ids = self.machines[host].aside(|| -> Vec<Hash> {
+            ids.map_while(|record| chain.store().meta(record).ok()).map(|meta| meta.id).collect()
+        });
+        self.tally.measure(&ids);
+    }
+
     /// Counts at the end what is too much for names while it happens.
     pub(super) fn sum_up(&mut self) {
         let reached = &mut self.tally.figures.reached;
         self.net.effects.add_to(reached);
         for (kind, times) in self.story.byzantine.iter().zip(&self.net.misdeeds[self.story.nodes..]) {
-            reached.add(format!("vice {kind:?}"), *times);
+            reached.add(kind.name(), *times);
         }
     }
 }
