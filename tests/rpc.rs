@@ -2,6 +2,8 @@
 //! over HTTP.
 
 mod common;
+#[path = "rpc/siege.rs"]
+mod siege;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
