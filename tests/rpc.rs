@@ -2,6 +2,8 @@
 //! over HTTP.
 
 mod common;
+#[path = "rpc/numbers.rs"]
+mod numbers;
 #[path = "rpc/siege.rs"]
 mod siege;
 

@@ -28,15 +28,15 @@ const FLOOD: usize = 30;
 const PAGE_ASKS: &str = r#"[{"jsonrpc":"2.0","id":0,"method":"get_info"},{"jsonrpc":"2.0","id":1,"method":"get_last_block_header"},{"jsonrpc":"2.0","id":2,"method":"get_connections"},{"jsonrpc":"2.0","id":3,"method":"get_inside"}]"#;
 
 /// A daemon on regtest that looks for nobody, and where it answers.
-struct Besieged {
+pub(crate) struct Besieged {
     process: Process,
     port: u16,
-    rpc: SocketAddr,
+    pub(crate) rpc: SocketAddr,
 }
 
 impl Besieged {
     /// `limit`: how many descriptors it may have.
-    fn start(data: &Path, limit: Option<&str>) -> Self {
+    pub(crate) fn start(data: &Path, limit: Option<&str>) -> Self {
         let port = free_port();
         let mut command = match limit {
             Some(limit) => {
@@ -57,7 +57,7 @@ impl Besieged {
     }
 
     /// What a command about this node says.
-    fn says(&self, command: &str, data: &Path) -> Value {
+    pub(crate) fn says(&self, command: &str, data: &Path) -> Value {
         let port = self.port.to_string();
         let mut asked = spindle();
         asked.args([command, "--network", "regtest", "--port", &port, "--json", "--data-dir"]).arg(data);
@@ -94,7 +94,7 @@ impl Besieged {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is not in\n{metrics}"))
     }
 
-    fn ends_well(mut self) {
+    pub(crate) fn ends_well(mut self) {
         self.process.signal("TERM");
         assert!(self.process.wait().success(), "{}", self.process.seen.join("\n"));
     }
