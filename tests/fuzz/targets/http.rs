@@ -196,7 +196,7 @@ fn plain(head: &Head<'_>, body: &[u8]) -> Vec<u8> {
         ("Expect", head.expects_continue.then_some("100-continue")),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!("{name}:{value}\r\n"));
+            text.extend([name, ":", value, "\r\n"]);
         }
     }
     text.push_str("\r\n");

@@ -210,7 +210,7 @@ impl World {
         if NOT_AT_RANDOM.contains(&path) {
             return;
         }
-        let method = if bytes.byte() % 4 == 0 { Method::Get } else { Method::Post };
+        let method = if bytes.byte().is_multiple_of(4) { Method::Get } else { Method::Post };
         let target = if path.ends_with('=') { format!("{path}{}", self.id(bytes)) } else { path.to_owned() };
         let is_raw = path.contains(".bin");
         let body = if is_raw { self.ids(bytes) } else { self.value(bytes, 0).into_bytes() };
@@ -229,9 +229,13 @@ impl World {
         if self.may_change && NOT_AT_RANDOM.contains(&method) {
             return;
         }
-        let (id, params) = (self.id_text(bytes), self.value(bytes, 0));
-        let response =
-            self.request(Method::Post, "/json_rpc", question(&id, method, &params).as_bytes(), self.may_change);
+        let (id, params) = (Self::id_text(bytes), self.value(bytes, 0));
+        let response = self.request(
+            Method::Post,
+            "/json_rpc",
+            question(id.as_deref(), method, &params).as_bytes(),
+            self.may_change,
+        );
         // What is no value might make a question of another shape.
         if !is_value(&params) || id.as_ref().is_some_and(|id| !is_value(id)) {
             return;
@@ -308,10 +312,10 @@ impl World {
         let count = 1 + bytes.below(6);
         let mut questions = Vec::new();
         for _ in 0..count {
-            let (id, params) = (self.id_text(bytes), self.value(bytes, 1));
+            let (id, params) = (Self::id_text(bytes), self.value(bytes, 1));
             let method = bytes.pick(&STEADY).expect("there are some");
-            let whole = bytes.byte() % 8 > 0;
-            questions.push(if whole { question(&id, method, &params) } else { params });
+            let whole = !bytes.byte().is_multiple_of(8);
+            questions.push(if whole { question(id.as_deref(), method, &params) } else { params });
         }
         let batch = format!("[{}]", questions.join(","));
         // What is no value by itself may be two of them, or none, in a list.
@@ -339,7 +343,7 @@ impl World {
         let (method, params) = (*bytes.pick(&all).expect("there are some"), self.value(bytes, 0));
         let (path, body) = match method.strip_prefix('/') {
             Some(_) => (method, params.clone()),
-            None => ("/json_rpc", question(&Some("1".into()), method, &params)),
+            None => ("/json_rpc", question(Some("1"), method, &params)),
         };
         let response = self.request(Method::Post, path, body.as_bytes(), false);
         assert!(response.status == Status::Unauthorised || !is_value(&params), "{method} {params}");
@@ -369,7 +373,7 @@ impl World {
         let mut blob = hex::decode(template["blocktemplate_blob"].as_str().expect("hex")).expect("hex");
         assert_eq!(template["height"], json!(self.height + 1));
         blob[92] = bytes.byte();
-        let is_whole = bytes.byte() % 2 == 0;
+        let is_whole = !bytes.flag();
         if !is_whole {
             let place = bytes.below(blob.len());
             blob[place] ^= bytes.byte();
@@ -417,7 +421,7 @@ impl World {
 
     /// The answer to a question of ours.
     fn answer(&self, method: &str, params: &str) -> Value {
-        let text = question(&Some("7".into()), method, params);
+        let text = question(Some("7"), method, params);
         let response = self.request(Method::Post, "/json_rpc", text.as_bytes(), self.may_change);
         assert_eq!(response.status, Status::Ok, "{text}");
         serde_json::from_slice(&response.body).expect("JSON whose numbers are ours")
@@ -437,7 +441,7 @@ impl World {
     // --- what is asked ---
 
     /// The text of an id, or none.
-    fn id_text(&self, bytes: &mut Bytes<'_>) -> Option<String> {
+    fn id_text(bytes: &mut Bytes<'_>) -> Option<String> {
         match bytes.byte() % 8 {
             0 => None,
             1 => {
@@ -512,8 +516,8 @@ fn changes(name: &str) -> bool {
     catalogue().any(|(names, changes, _)| changes && names.contains(&name))
 }
 
-fn question(id: &Option<String>, method: &str, params: &str) -> String {
-    let id = id.as_ref().map_or_else(String::new, |id| format!("\"id\":{id},"));
+fn question(id: Option<&str>, method: &str, params: &str) -> String {
+    let id = id.map_or_else(String::new, |id| format!("\"id\":{id},"));
     format!(r#"{{"jsonrpc":"2.0",{id}"method":"{method}","params":{params}}}"#)
 }
 
