@@ -66,6 +66,8 @@ replayed! {
     network_spec
     texts
     wallet_file
+    http
+    rpc
 }
 
 /// Goal: no target is forgotten anywhere. Method: the list of targets, those that are replayed here, the programs

@@ -2,6 +2,12 @@
 //! over HTTP.
 
 mod common;
+#[path = "rpc/numbers.rs"]
+mod numbers;
+#[path = "rpc/siege.rs"]
+mod siege;
+#[path = "rpc/told.rs"]
+mod told;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,6 +19,7 @@ use common::{pay, secret};
 use crossbeam_channel::{Sender, bounded};
 use serde_json::{Value, json};
 use spindle::blockchain::block::{Block, HEADER_BYTES};
+use spindle::blockchain::disk::Disk;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::params::Params;
 use spindle::blockchain::transaction::{Input, Outpoint, Transaction};
@@ -43,15 +50,19 @@ struct Node {
 impl Node {
     /// Regtest on memory; its blocks pay key 0.
     fn new(blocks: u32) -> Self {
+        let disk = MemoryDisk::default();
+        Self::on(disk.clone(), Arc::new(disk), blocks)
+    }
+
+    /// The same on a disk that keeps what it is given in memory in the end.
+    fn on(memory: MemoryDisk, disk: Arc<dyn Disk>, blocks: u32) -> Self {
         let mut config = Config::new(Arc::new(Params::regtest()), "memory".into());
         config.bind.set_port(0);
         config.payout = Some(secret(0).public().into());
-        let disk = MemoryDisk::default();
-        let on = disk.clone();
-        let daemon = Daemon::start_on(&config, || Ok(Arc::new(on)), &mut |_| {}).expect("a daemon");
+        let daemon = Daemon::start_on(&config, || Ok(disk), &mut |_| {}).expect("a daemon");
         let (running, stopping) = bounded(0);
         let service = Service::new(daemon.handle().clone(), Arc::new(Counters::default()), stopping).expect("chance");
-        let node = Self { daemon, service, disk, running: Some(running) };
+        let node = Self { daemon, service, disk: memory, running: Some(running) };
         if blocks > 0 {
             node.generate(blocks);
         }

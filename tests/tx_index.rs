@@ -152,15 +152,18 @@ fn a_power_cut_at_any_call_is_survived() {
     }
 }
 
-/// Goal: the index leaves the last of the disk to the chain, still finds what it holds, and goes on when there is
-/// space. Method: a disk that is nearly full.
+/// Goal: the index leaves the last of the disk to the chain, still finds what it holds, takes no more memory meanwhile,
+/// and goes on when there is space. Method: a disk that is nearly full while the chain grows.
 #[test]
 fn a_full_disk_only_pauses_it() {
-    let (world, disk) = (world(100), MemoryDisk::default());
+    let (mut world, disk) = (world(100), MemoryDisk::default());
     disk.set_free_bytes(1 << 20);
     let index = index(&world, &disk).expect("empty");
     index.follow(&|| true).expect("no error");
     let (done, _) = index.progress();
+    world.mine(0, 20);
+    index.follow(&|| true).expect("no error");
+    assert_eq!(index.progress(), (done, done + 20), "what cannot be written is not taken");
     let kept = all(&world).into_iter().take(done as usize);
     for (id, record, _) in kept {
         assert_eq!(index.find(&id).expect("it can be read").map(|found| found.meta.record), Some(record));

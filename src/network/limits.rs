@@ -9,6 +9,7 @@ use crate::blockchain::chain::TURN_BYTES;
 use crate::blockchain::headers;
 use crate::blockchain::mempool::MEMPOOL_BYTES_MAX;
 use crate::blockchain::params::{BLOCK_BYTES_MAX, BLOCK_INPUTS_MAX, BLOCK_OUTPUTS_MAX, TRANSACTION_BYTES_MAX};
+use crate::blockchain::tx_index::INDEX_BYTES;
 use crate::node::frame::READ_AHEAD_BYTES;
 use crate::node::message::{BLOCKS_MAX, Kind, TXS_BYTES};
 use crate::node::serve::CHUNK_BYTES;
@@ -100,8 +101,8 @@ const VERIFYING_BYTES: usize = 3 * (VERIFYING_BYTES_MAX + TXS_BYTES + TRANSACTIO
 const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
 /// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
 const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
-/// What clients of the RPC can make the node hold; `rpc/service.rs` counts it.
-pub const RPC_BYTES: usize = 17 << 20;
+/// What clients of the RPC can make the node hold, 16.6 MiB; `rpc/service.rs` counts it.
+pub const RPC_BYTES: usize = 17_000 << 10;
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
 const STACKS_BYTES: usize = 2 * (48 << 10);
 /// Everything small: the binary, channels, found blocks on their way, tables of peers and addresses.
@@ -112,7 +113,7 @@ pub const SUM_BYTES: usize = sum_bytes(PEERS);
 
 /// The same for so many connections in all.
 pub const fn sum_bytes(peers: usize) -> usize {
-    let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES;
+    let of_chain = WAITING_BYTES + WALK_BYTES + HEADERS_BYTES + ASKED_BYTES + INDEX_BYTES;
     let of_relay = 32 * QUEUE_SHARED + VERIFYING_BYTES;
     let of_pool = MEMPOOL_BYTES_MAX + MINING_BYTES;
     let of_network = BULK_BYTES + READING_MAX * SERVED_BYTES + REFUSED_MAX * 64;

@@ -86,6 +86,15 @@ impl Durability {
         }
     }
 
+    /// Transactions that have left the pool for a block that nobody has been told of, as far as they waited here: with
+    /// their block, which is not durable or, in the middle of a walk, not published.
+    pub fn untold(&self, chain: &Chain) -> impl Iterator<Item = (&BlockMeta, &[Hash])> {
+        let (durable, reader, rests) = (chain.store().durable_bytes(), chain.reader(), chain.rests());
+        // Of a branch that was left they have come back, or can no longer be mined.
+        let waits = move |block: &BlockMeta| !rests || block.end() > durable && reader.is_active(block);
+        self.confirmed.iter().filter(move |(block, _)| waits(block)).map(|(block, ids)| (block, &ids[..]))
+    }
+
     /// Tells of those whose blocks last and are still on the chain; in the middle of a walk nobody can say that.
     fn tell_confirmed(&mut self, chain: &Chain, out: &mut Vec<Effect>) {
         if self.confirmed.is_empty() || !chain.rests() {

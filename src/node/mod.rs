@@ -62,7 +62,7 @@ use crate::blockchain::disk::{self, Disk};
 use crate::blockchain::mempool::{self, Mempool, Saved};
 use crate::blockchain::params::Params;
 use crate::blockchain::payout::Payout;
-use crate::blockchain::storage::{ReadHandle, Room, StoreError, Syncer};
+use crate::blockchain::storage::{BlockMeta, ReadHandle, Room, StoreError, Syncer};
 use crate::node::addresses::AddressBook;
 use crate::node::durability::Durability;
 use crate::node::event::{Effect, Event, Target};
@@ -70,6 +70,7 @@ use crate::node::message::{Activation, Hello, PROTOCOL_GREATEST, PROTOCOL_LEAST}
 use crate::node::peers::Peers;
 use crate::node::turn::Turn;
 use crate::primitives::codec::List;
+use crate::primitives::hash::Hash;
 use crate::primitives::time::{Mono, Now};
 
 /// What a node is told before it starts.
@@ -162,6 +163,11 @@ impl Node {
     /// What waits for a block, to look at.
     pub fn pool(&self) -> &Mempool {
         &self.pool
+    }
+
+    /// What waited here and stands in blocks that nobody has been told of, because a power cut could take them back.
+    pub fn untold(&self) -> impl Iterator<Item = (&BlockMeta, &[Hash])> {
+        self.conduct.durability().untold(&self.chain)
     }
 
     /// Who is connected, to look at.

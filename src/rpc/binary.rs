@@ -15,7 +15,7 @@ use crate::rpc::chain::Chain;
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::{Method, Request, Response, Status};
 use crate::rpc::methods::mining;
-use crate::rpc::methods::transactions::{copy_waiting, ids_after};
+use crate::rpc::pool;
 use crate::rpc::service::{Service, failed};
 
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -44,7 +44,7 @@ pub(super) fn answer(service: &Service, request: &Request<'_>) -> Option<Respons
     let answered = match request.path {
         "/headers.bin" => headers(service, request.body),
         "/blocks.bin" => blocks(service, request.query),
-        "/pool.bin" => pool(service, request.query),
+        "/pool.bin" => waiting(service, request.query),
         "/transactions.bin" => transactions(service, request.body),
         _ => mining::submit(service, request.body.to_vec()).map(|id| id.0.to_vec()),
     };
@@ -148,7 +148,7 @@ fn run(chain: &Chain<'_>, last: Hash, count: u64) -> Result<Vec<RecordNo>, Fault
 }
 
 /// A page of the ids of what waits.
-fn pool(service: &Service, query: &str) -> Result<Vec<u8>, Fault> {
+fn waiting(service: &Service, query: &str) -> Result<Vec<u8>, Fault> {
     let mut after = Hash::ZERO;
     for (name, value) in pairs(query) {
         if name == "after" {
@@ -156,7 +156,7 @@ fn pool(service: &Service, query: &str) -> Result<Vec<u8>, Fault> {
         }
     }
     let _turn = service.making()?;
-    let ids = service.node().look(move |view| ids_after(view.node.pool(), after, POOL_IDS_MAX))?;
+    let ids = service.node().look(move |view| pool::ids_after(view, after, POOL_IDS_MAX))?;
     Ok(ids.iter().flat_map(|id| id.0).collect())
 }
 
@@ -165,7 +165,7 @@ fn transactions(service: &Service, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let ids = hashes(body, TXS_MAX)?;
     let _turn = service.making()?;
     let asked = ids.clone();
-    let (copied, is_all) = service.node().look(move |view| copy_waiting(view.node.pool(), &ids, RUN_BYTES))?;
+    let (copied, is_all, ()) = pool::copy(service, RUN_BYTES, move |_| (ids, ()))?;
     let mut waiting = copied.into_iter().peekable();
     let mut bytes = Vec::new();
     for id in asked {

@@ -18,8 +18,8 @@ pub(crate) fn spindle() -> Command {
 
 /// A port that nobody listens on at this moment, and nobody on its neighbour, which is the RPC's.
 ///
-/// From below those that the system deals out by itself, and never twice in one process: of each two thousand the
-/// lower one is for peers and the upper one for their neighbours.
+/// Both stay free while their node is down: they lie below those that the system deals out by itself, and are never
+/// dealt twice in one process. Of each two thousand the lower one is for peers and the upper one for their neighbours.
 pub(crate) fn free_port() -> u16 {
     static DEALT: AtomicU32 = AtomicU32::new(0);
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -29,20 +29,6 @@ pub(crate) fn free_port() -> u16 {
         let place = (std::process::id().wrapping_mul(37) + dealt) % 10_000;
         let port = u16::try_from(10_000 + place / 1_000 * 2_000 + place % 1_000).expect("below 30,000");
         if is_free(port) && is_free(port + 1_000) {
-            return port;
-        }
-    }
-}
-
-/// A port that nobody listens on, and that the system does not give to somebody else while its node is down: it lies
-/// below those that it gives to whoever wants any.
-pub(crate) fn steady_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(64);
-    loop {
-        let number = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        let port = 20_000 + u16::try_from(number).expect("below 10,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

@@ -12,7 +12,7 @@ use spindle::rpc::link::NodeLink;
 use spindle::wallet::link::Link;
 use tempfile::TempDir;
 
-use crate::common::process::{PATIENCE, spindle, steady_port};
+use crate::common::process::{PATIENCE, free_port, spindle};
 use crate::common::proxy::{Flow, Wire};
 use crate::node::{Node, Orders, named};
 use crate::offline::{Paid, Told};
@@ -56,7 +56,7 @@ impl Net {
         fs::write(&network, serde_json::to_string(&spec()).expect("a spec is JSON")).expect("a small file");
         let miner = Purse::new(&home.path().join("miner"), &network);
         let friend = Purse::new(&home.path().join("friend"), &network);
-        let ports: Vec<u16> = (0..NODES).map(|_| steady_port()).collect();
+        let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
         let wires: Vec<Wire> = pairs.iter().map(|&(_, to)| Wire::to(ports[to])).collect();
         let orders = |number: usize| Orders {
             port: ports[number],

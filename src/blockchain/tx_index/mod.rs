@@ -1,7 +1,7 @@
 //! Which block has a transaction: a look-up for people, beside the chain and derived from it.
 //!
 //! No rule needs it, so it follows the block file at leisure and never holds up the owner. What is new waits in
-//! memory; when that is 65,536 entries they are merged with the smallest runs on the disk into one sorted
+//! memory; before that would be more than 8,192 entries they are merged with the smallest runs on the disk into one sorted
 //! [`run`] ("log-structured merge", O'Neil et al. 1996), each level eight times as large as the one below, so
 //! that a look-up asks a few files and an entry is written a few times. Only durable blocks are taken, of all
 //! branches; a look-up reads the block itself, so an answer is right or there is none.
@@ -20,23 +20,33 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use self::run::{Entry, Run};
-use crate::blockchain::block::Block;
+use crate::blockchain::block::{Block, COINBASE_BYTES, HEADER_BYTES, TRANSFERS_AT, TRANSFERS_MAX};
 use crate::blockchain::disk::Disk;
+use crate::blockchain::params::BLOCK_BYTES_MAX;
 use crate::blockchain::storage::{BlockMeta, FileIdentity, ROOM_MIN_BYTES, ReadHandle, RecordNo, StoreError};
 use crate::blockchain::transaction::Transaction;
 use crate::primitives::codec;
 use crate::primitives::frame::{self, FrameHeader};
 use crate::primitives::hash::Hash;
 
-/// Entries that wait in memory: about 2 MiB in a tree.
-const TAIL_MAX: usize = 65_536;
+/// Entries that wait in memory.
+const TAIL_MAX: usize = 8_192;
 /// How much larger a level is than the one below.
 const GROWTH: u64 = 8;
-/// Levels: the last holds 65,536 × 8^7 entries, more than a block file has records.
+/// Levels: the last holds 8,192 × 8^7 entries, 200 GB of them.
 const LEVELS: usize = 7;
 /// Blocks that are read at once, and their bytes.
 const READ_BLOCKS: usize = 256;
 const READ_BYTES: usize = 256 << 10;
+/// Entries of one read: those of the largest block at the worst.
+const READ_ENTRIES: usize = TRANSFERS_MAX + 1;
+const _: () = assert!(READ_ENTRIES <= TAIL_MAX, "the tail never holds more than it should");
+/// All that the index has in memory at its worst: the tail (16 bytes in a tree that is a third empty and has inner
+/// nodes), the largest block with its entries, and what a merge reads and writes.
+pub const INDEX_BYTES: usize = 32 * TAIL_MAX
+    + (BLOCK_BYTES_MAX + frame::HEADER_BYTES)
+    + size_of::<Entry>() * READ_ENTRIES
+    + (LEVELS * (run::READ_BYTES + size_of::<Entry>() * run::CHUNK) + run::READ_BYTES);
 
 /// A confirmed transaction, or one in a branch that was left.
 #[derive(Debug)]
@@ -63,8 +73,8 @@ pub struct TxIndex {
 struct State {
     /// The newest records lie in the lowest level.
     levels: [Option<Arc<Run>>; LEVELS],
-    /// Newer still.
-    tail: BTreeSet<Entry>,
+    /// Newer still. Shared with a merge, which changes nothing.
+    tail: Arc<BTreeSet<Entry>>,
     /// The first record that the tail covers.
     tail_first: u32,
     /// The first record that is not indexed.
@@ -121,7 +131,7 @@ impl TxIndex {
                 // Whatever is newer goes too: runs follow one another without a gap.
                 state.levels[..=level].fill(None);
                 (state.next, state.tail_first) = (run.first, run.first);
-                state.tail.clear();
+                state.tail = Arc::default();
                 return Ok(());
             }
         }
@@ -139,14 +149,14 @@ impl TxIndex {
             }
             let taken = self.reader.frames(RecordNo(next), taken, READ_BYTES, &mut frames)?;
             let entries = entries_of(&frames, next);
-            let mut state = self.state.write();
-            state.tail.extend(entries);
-            state.next += u32::try_from(taken).expect("a few hundred");
-            let is_full = state.tail.len() >= self.tail_max;
-            drop(state);
-            if is_full && !self.merge()? {
+            let waiting = self.state.read().tail.len();
+            if waiting > 0 && waiting + entries.len() > self.tail_max && !self.merge()? {
                 return Ok(());
             }
+            let mut state = self.state.write();
+            // No merge is under way: nobody else holds it, and nothing is copied.
+            Arc::make_mut(&mut state.tail).extend(entries);
+            state.next += u32::try_from(taken).expect("a few hundred");
         }
         Ok(())
     }
@@ -177,7 +187,7 @@ impl TxIndex {
             }
             let runs: Vec<Arc<Run>> = state.levels[..=level].iter().flatten().cloned().collect();
             let first = runs.iter().map(|run| run.first).min().unwrap_or(state.tail_first);
-            (state.tail.clone(), runs, level, first, state.next)
+            (Arc::clone(&state.tail), runs, level, first, state.next)
         };
         let entries = runs.iter().map(|run| run.entries).sum::<u64>() + tail.len() as u64;
         let path = self.disk.path(&name(level));
@@ -187,7 +197,7 @@ impl TxIndex {
             return Ok(false);
         }
         let mut sources: Vec<Box<dyn Iterator<Item = io::Result<Entry>> + '_>> =
-            vec![Box::new(tail.into_iter().map(Ok))];
+            vec![Box::new(tail.iter().copied().map(Ok))];
         sources.extend(runs.iter().map(|run| Box::new(run.iter()) as Box<_>));
         let merged = Merge { sources: sources.into_iter().map(Iterator::peekable).collect() };
         let run = Run::write(&*self.disk, &name(level), &self.identity, (first, end), merged);
@@ -195,7 +205,7 @@ impl TxIndex {
         let mut state = self.state.write();
         state.levels[..level].fill(None);
         state.levels[level] = Some(Arc::new(run));
-        state.tail.clear();
+        state.tail = Arc::default();
         state.tail_first = end;
         drop(state);
         // Left behind they would be overlooked at the next start.
@@ -247,12 +257,23 @@ fn entries_of(frames: &[u8], first: u32) -> Vec<Entry> {
     while let Some(header) = rest.first_chunk::<{ frame::HEADER_BYTES }>() {
         let header = FrameHeader::from_bytes(header).expect("frames that were verified a moment ago");
         let size_bytes = header.length as usize;
-        let (body, after) = rest[frame::HEADER_BYTES..].split_at(size_bytes);
-        let block: Block = codec::decode(body).expect("what is in the file was decoded once");
-        entries.extend(ids(&block).map(|id| Entry::new(&id, RecordNo(record))));
+        let (block, after) = rest[frame::HEADER_BYTES..].split_at(size_bytes);
+        entries.extend(ids_in(block).map(|id| Entry::new(&id, RecordNo(record))));
         (rest, record) = (after, record + 1);
     }
     entries
+}
+
+/// The same as [`ids`] for a block's bytes, one transaction at a time: a block taken apart has three times its bytes.
+fn ids_in(block: &[u8]) -> impl Iterator<Item = Hash> + '_ {
+    let mut rest = &block[TRANSFERS_AT..];
+    let transfers = std::iter::from_fn(move || {
+        let transfer = Some(rest).filter(|rest| !rest.is_empty())?;
+        let (_, after) = codec::decode_prefix::<Transaction>(transfer).expect("what is in the file was decoded once");
+        rest = after;
+        Some(Hash::sha256d(&transfer[..transfer.len() - after.len()]))
+    });
+    std::iter::once(Hash::sha256d(&block[HEADER_BYTES..HEADER_BYTES + COINBASE_BYTES])).chain(transfers)
 }
 
 /// Several ascending sources as one; the first error ends it.

@@ -19,8 +19,9 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 48;
 /// One entry.
 pub(super) const ENTRY_BYTES: usize = 12;
-/// Entries that are read and written at once: 96 KiB.
-const CHUNK: usize = 8_192;
+/// Entries that are read and written at once, and their bytes: 12 KiB.
+pub(super) const CHUNK: usize = 1_024;
+pub(super) const READ_BYTES: usize = CHUNK * ENTRY_BYTES;
 
 /// A transaction's id, shortened, and a block that has it. Sorts as its bytes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ impl Run {
 
     /// Whether every byte is as it was written.
     pub(super) fn is_whole(&self) -> io::Result<bool> {
-        let (mut buffer, mut at, mut checksum) = (vec![0; CHUNK * ENTRY_BYTES], HEADER_BYTES as u64, 0);
+        let (mut buffer, mut at, mut checksum) = (vec![0; READ_BYTES], HEADER_BYTES as u64, 0);
         loop {
             let read = self.file.read_at(&mut buffer, at)?;
             if read == 0 {
@@ -171,7 +172,7 @@ impl Run {
 
     /// All entries, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = io::Result<Entry>> + '_ {
-        let mut buffer = vec![0; CHUNK * ENTRY_BYTES];
+        let mut buffer = vec![0; READ_BYTES];
         let (mut next, mut entries) = (0, Vec::new().into_iter());
         std::iter::from_fn(move || {
             if entries.len() == 0 {
@@ -191,7 +192,7 @@ impl Run {
 
 /// Writes entries behind the place of the header; gives how many, and their checksum.
 fn fill(file: &dyn DiskFile, entries: impl Iterator<Item = io::Result<Entry>>) -> io::Result<(u64, u32)> {
-    let (mut buffer, mut at, mut checksum) = (Vec::with_capacity(CHUNK * ENTRY_BYTES), HEADER_BYTES as u64, 0);
+    let (mut buffer, mut at, mut checksum) = (Vec::with_capacity(READ_BYTES), HEADER_BYTES as u64, 0);
     let mut flush = |buffer: &mut Vec<u8>| -> io::Result<()> {
         file.write_at(buffer, at)?;
         checksum = crc32c::crc32c_append(checksum, buffer);
@@ -201,7 +202,7 @@ fn fill(file: &dyn DiskFile, entries: impl Iterator<Item = io::Result<Entry>>) -
     };
     for entry in entries {
         buffer.extend_from_slice(&entry?.to_bytes());
-        if buffer.len() == CHUNK * ENTRY_BYTES {
+        if buffer.len() == READ_BYTES {
             flush(&mut buffer)?;
         }
     }

@@ -115,6 +115,10 @@ impl Conduct {
     }
 
     /// Whether there are blocks to catch up with.
+    pub(super) fn durability(&self) -> &Durability {
+        &self.durability
+    }
+
     pub(super) fn is_catching_up(&self, now: Mono) -> bool {
         self.sync.is_catching_up(now)
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blockchain::block::Block;
 use crate::blockchain::checked_tx::ReadTx;
-use crate::blockchain::mempool::{Mempool, Waiting};
+use crate::blockchain::mempool::Waiting;
 use crate::blockchain::params::TRANSACTION_BYTES_MAX;
 use crate::blockchain::storage::BlockMeta;
 use crate::blockchain::transaction::Transaction;
@@ -19,6 +19,7 @@ use crate::primitives::hash::Hash;
 use crate::rpc::call::{Call, Fine, Nothing, push};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::finding::Finding;
+use crate::rpc::pool;
 use crate::rpc::service::{ANSWER_BYTES, Service};
 use crate::rpc::show::TxJson;
 
@@ -139,8 +140,7 @@ impl Rows<'_> {
     /// Those that wait; gives their ids.
     fn push_waiting(&mut self) -> Result<Vec<Hash>, Fault> {
         let ids = self.which.txs_hashes.clone();
-        let copied = self.service.node().look(move |view| copy_waiting(view.node.pool(), &ids, POOL_COPY_BYTES))?;
-        let (copied, is_all) = copied;
+        let (copied, is_all, ()) = pool::copy(self.service, POOL_COPY_BYTES, move |_| (ids, ()))?;
         if !is_all {
             return Err(too_long());
         }
@@ -230,39 +230,10 @@ fn json(transaction: &TxJson<'_>) -> String {
 }
 
 /// What a transfer of a block leaves to the miner.
-fn fee_of(transfer: &Transaction) -> u64 {
+pub(in crate::rpc) fn fee_of(transfer: &Transaction) -> u64 {
     let spent: u64 = transfer.inputs.iter().map(|input| input.amount).sum();
     let made: u64 = transfer.outputs.iter().map(|output| output.amount).sum();
     spent - made
-}
-
-/// A transaction that waits, and its bytes.
-pub(in crate::rpc) type Copied = (Waiting, Box<[u8]>);
-
-/// Those of these that wait, with their bytes, up to so many; whether that was all.
-pub(in crate::rpc) fn copy_waiting(pool: &Mempool, ids: &[Hash], bytes_max: usize) -> (Vec<Copied>, bool) {
-    let (mut copied, mut bytes) = (Vec::new(), 0);
-    for id in ids {
-        if let Some((waiting, transaction)) = pool.waiting(id).zip(pool.get(id)) {
-            bytes += transaction.bytes().len();
-            if bytes > bytes_max {
-                return (copied, false);
-            }
-            copied.push((waiting, transaction.bytes().into()));
-        }
-    }
-    (copied, true)
-}
-
-/// The ids of what waits behind this one, ascending, at most so many.
-pub(in crate::rpc) fn ids_after(pool: &Mempool, after: Hash, most: usize) -> Vec<Hash> {
-    let mut ids: Vec<Hash> = pool.ids().filter(|id| *id > after).collect();
-    if ids.len() > most {
-        ids.select_nth_unstable(most);
-        ids.truncate(most);
-    }
-    ids.sort_unstable();
-    ids
 }
 
 /// Parameters of `get_transaction_pool`.
@@ -292,11 +263,10 @@ pub(in crate::rpc) fn get_transaction_pool(call: Call<'_>) -> Result<(), Fault> 
     let PoolPage { after } = call.read()?;
     let Call { service, out, .. } = call;
     let _turn = service.making()?;
-    let (copied, total, is_last) = service.node().look(move |view| {
-        let pool = view.node.pool();
-        let ids = ids_after(pool, after.unwrap_or_default(), ROWS_MAX);
-        let (copied, is_all) = copy_waiting(pool, &ids, PAGE_BYTES);
-        (copied, pool.len(), is_all && ids.len() < ROWS_MAX)
+    let (copied, is_all, (total, is_end)) = pool::copy(service, PAGE_BYTES, move |view| {
+        let ids = pool::ids_after(view, after.unwrap_or_default(), ROWS_MAX);
+        let is_end = ids.len() < ROWS_MAX;
+        (ids, (pool::count(view), is_end))
     })?;
     let (begun, mut shown) = (out.len(), 0);
     out.extend_from_slice(b"{\"transactions\":[");
@@ -312,7 +282,7 @@ pub(in crate::rpc) fn get_transaction_pool(call: Call<'_>) -> Result<(), Fault> 
         shown += 1;
     }
     let last = copied.get(..shown).and_then(<[_]>::last).map(|(waiting, _)| waiting.id);
-    let more = !(is_last && shown == copied.len());
+    let more = !(is_all && is_end && shown == copied.len());
     out.extend_from_slice(b"],\"total\":");
     push(out, &total);
     out.extend_from_slice(b",\"more\":");

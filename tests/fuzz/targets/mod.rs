@@ -8,7 +8,6 @@
 //!
 //! Whoever adds a target: a file here, a line in [`TARGETS`], a program in `binaries/` and its lines in
 //! `Cargo.toml`, one in tests/fuzz.rs, and a corpus under `corpus/`; tests/fuzz.rs fails until all of them are there.
-//! The HTTP reader and the JSON of the RPC are to stand at the end of the list.
 
 mod bytes;
 mod kit;
@@ -21,6 +20,7 @@ mod checkpoint;
 mod condemned;
 mod frames;
 mod headers;
+mod http;
 mod ledger;
 mod mempool;
 mod messages;
@@ -28,6 +28,7 @@ mod network_spec;
 mod node;
 mod pool_file;
 mod recovery;
+mod rpc;
 mod session;
 mod sketch;
 mod texts;
@@ -38,7 +39,7 @@ mod wallet_file;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub(crate) const TARGETS: [(&str, Target); 18] = [
+pub(crate) const TARGETS: [(&str, Target); 20] = [
     ("frames", frames::run),
     ("messages", messages::run),
     ("transaction", transaction::run),
@@ -57,6 +58,8 @@ pub(crate) const TARGETS: [(&str, Target); 18] = [
     ("network_spec", network_spec::run),
     ("texts", texts::run),
     ("wallet_file", wallet_file::run),
+    ("http", http::run),
+    ("rpc", rpc::run),
 ];
 
 /// Gives an input to the target of this name.
