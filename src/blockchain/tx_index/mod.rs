@@ -1,8 +1,8 @@
 //! Which block has a transaction: a look-up for people, beside the chain and derived from it.
 //!
 //! No rule needs it, so it follows the block file at leisure and never holds up the owner. What is new waits in
-//! memory; before that would be more than 8,192 entries they are merged with the smallest runs on the disk into one sorted
-//! [`run`] ("log-structured merge", O'Neil et al. 1996), each level eight times as large as the one below, so
+//! memory; before that would be more than 8,192 entries they are merged with the smallest runs on the disk into one
+//! sorted [`run`] ("log-structured merge", O'Neil et al. 1996), each level eight times as large as the one below, so
 //! that a look-up asks a few files and an entry is written a few times. Only durable blocks are taken, of all
 //! branches; a look-up reads the block itself, so an answer is right or there is none.
 //!

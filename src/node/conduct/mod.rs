@@ -114,11 +114,12 @@ impl Conduct {
         self.room
     }
 
-    /// Whether there are blocks to catch up with.
+    /// What lasts by now, and who has been told.
     pub(super) fn durability(&self) -> &Durability {
         &self.durability
     }
 
+    /// Whether there are blocks to catch up with.
     pub(super) fn is_catching_up(&self, now: Mono) -> bool {
         self.sync.is_catching_up(now)
     }
