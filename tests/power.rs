@@ -5,8 +5,9 @@
 //!
 //! power/life.rs is the life of a node at its disk and the check that follows each death, power/fixture.rs
 //! what is written, power/cases.rs the steps. power/crash.rs lets each call be the last or fail,
-//! power/remains.rs says what is then found, power/damage.rs has bytes at rest spoiled by power/spoil.rs. power/story.rs strings
-//! it all together at random, also on the disks of power/liar.rs, which break a promise and must be found out.
+//! power/remains.rs says what is then found, power/damage.rs has bytes at rest spoiled by power/spoil.rs.
+//! power/story.rs strings it all together at random. power/controls.rs, the stories and the damage do so again on
+//! the disks of power/liar.rs, which break a promise and must be found out.
 
 #[path = "power/cases.rs"]
 mod cases;

@@ -21,7 +21,8 @@ const STORIES_OF_A_LIAR: u64 = 200;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-/// Goal: nothing that was told is lost in any story, and no life ends without a fault. Method: seeded stories; a failing one prints its seed.
+/// Goal: nothing that was told is lost in any story, and no life ends without a fault. Method: seeded stories; a failing
+/// one prints its seed.
 #[test]
 fn no_story_loses_what_was_told() {
     let fixture = Fixture::new();
