@@ -19,6 +19,7 @@ pub(crate) const LONG: Limits = Limits {
     idle_ms: 60_000,
     moment_ms: 60_000,
     trial_ms: 60_000,
+    trial_moment_ms: 60_000,
     write_ms: 60_000,
     linger_ms: 60_000,
 };

@@ -113,9 +113,8 @@ impl<'a> Desk<'a> {
     /// What the sender may do. A stranger in the kept place may nothing.
     fn admit(&mut self, head: &Head<'_>) -> Result<Access, Refusal> {
         let access = self.shared.gate.admit(head, self.ends)?;
-        if access.is_holder {
-            self.place.becomes_holders();
-        } else if self.place.on_trial {
+        let has_place = if access.is_holder { self.place.becomes_holders() } else { !self.place.on_trial };
+        if !has_place {
             return Err(BUSY);
         }
         Ok(access)

@@ -1,8 +1,8 @@
 //! The threads of the server: `rpc-listen` accepts and finds places, `rpc-1` to `rpc-8` serve a connection each.
 //!
 //! They are started once. A connection goes from one to the other through a channel that never fills: each one
-//! in it has a place. Who finds none is told at the door and waited for by nobody. What goes wrong with a connection never ends the listener; out of descriptors, it waits a
-//! little longer each time and goes on.
+//! in it has a place. Who finds none is told at the door and waited for by nobody. What goes wrong with a connection
+//! never ends the listener; out of descriptors, it waits a little longer each time and goes on.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -21,10 +21,10 @@ use crate::rpc::cookie::Cookie;
 use crate::rpc::http::connection;
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::desk::{BUSY, OUT_BYTES, last_answer};
-use crate::rpc::http::gate::Gate;
+use crate::rpc::http::gate::{Ends, Gate};
 use crate::rpc::http::leaving::Leaving;
 use crate::rpc::http::message::{Handler, Status};
-use crate::rpc::http::parse::BUFFER_BYTES_MAX;
+use crate::rpc::http::parse::{BUFFER_BYTES_MAX, Front, RequestBuffer};
 use crate::rpc::http::places::{Place, Places};
 
 /// Connections at a time, each with its thread.
@@ -52,6 +52,8 @@ pub struct Limits {
     pub moment_ms: u64,
     /// To show the cookie in the kept place.
     pub trial_ms: u64,
+    /// There for so long, a connection makes room for the next.
+    pub trial_moment_ms: u64,
     /// To take an answer, for each MiB of it that is begun.
     pub write_ms: u64,
     /// To close after the last answer.
@@ -60,7 +62,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { read_ms: 5_000, idle_ms: 30_000, moment_ms: 100, trial_ms: 500, write_ms: 5_000, linger_ms: 1_000 }
+        Self {
+            read_ms: 5_000,
+            idle_ms: 30_000,
+            moment_ms: 100,
+            trial_ms: 500,
+            trial_moment_ms: 50,
+            write_ms: 5_000,
+            linger_ms: 1_000,
+        }
     }
 }
 
@@ -107,8 +117,8 @@ impl Server {
     pub fn start(config: Config, handler: Handler) -> io::Result<Self> {
         let Config { listener, cookie, names, counters, limits } = config;
         let address = listener.local_addr()?;
-        let moment = Duration::from_millis(limits.moment_ms);
-        let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_KEPT, moment, Arc::clone(&counters));
+        let moments = (Duration::from_millis(limits.moment_ms), Duration::from_millis(limits.trial_moment_ms));
+        let places = Places::new((CONNECTIONS_MAX, CONNECTIONS_KEPT), moments, Arc::clone(&counters));
         let gate = Gate::new(cookie, names, address.ip());
         let leaving = Leaving::new(Duration::from_millis(limits.linger_ms));
         let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places), leaving });
@@ -189,7 +199,7 @@ fn listen(
         match accepted {
             Ok((stream, address)) => {
                 back_off_ms = BACK_OFF_MS.0;
-                match shared.places.admit(stream) {
+                match admit(shared, stream) {
                     Ok(place) => {
                         visitors.send(place).expect("`serve` outlives the listener");
                         continue;
@@ -199,7 +209,8 @@ fn listen(
                 shared.counters.busy();
                 shared.counters.responded(Status::ServiceUnavailable);
                 if let Some(more) = chatter.admit((), clock.now().mono) {
-                    log::info!("rpc: {address} sent away, all connections are in use (and {more} others before)");
+                    let others = if more == 0 { String::new() } else { format!(" (and {more} others before)") };
+                    log::info!("rpc: {address} sent away, all connections are in use{others}");
                 }
             }
             // The visitor has gone before we opened.
@@ -218,6 +229,27 @@ fn listen(
             }
         }
     }
+}
+
+/// A place for a newcomer. If there is none, what he has sent already may show that one is his; nothing is waited for.
+fn admit(shared: &Shared, stream: TcpStream) -> Result<Place, TcpStream> {
+    let stream = match shared.places.admit(stream, false) {
+        Err(stream) if shows_cookie(shared, &stream).unwrap_or(false) => stream,
+        other => return other,
+    };
+    shared.places.admit(stream, true)
+}
+
+/// Whether the request that lies there shows the cookie. The bytes stay where they are.
+fn shows_cookie(shared: &Shared, stream: &TcpStream) -> io::Result<bool> {
+    let mut buffer = RequestBuffer::default();
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(buffer.space());
+    stream.set_nonblocking(false)?;
+    buffer.filled(peeked?);
+    let Ok(Front::Head(head) | Front::Whole(head, _)) = buffer.front() else { return Ok(false) };
+    let ends = Ends::new(stream.peer_addr()?.ip(), stream.local_addr()?);
+    Ok(shared.gate.admit(&head, ends).is_ok_and(|access| access.is_holder))
 }
 
 /// Says that there is no place, without waiting for anything.
