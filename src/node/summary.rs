@@ -38,6 +38,8 @@ pub struct Summary {
     pub coins: usize,
     /// Whether there is something to mine on.
     pub can_mine: bool,
+    /// Blocks that orders for them still lack.
+    pub blocks_owed: u64,
     /// Whether the disk has room for blocks.
     pub room: Room,
 }
@@ -65,6 +67,7 @@ impl Node {
             headers: chain.headers().len(),
             coins: chain.ledger().len(),
             can_mine: self.is_mining(),
+            blocks_owed: self.blocks_owed(),
             room: self.room(),
         }
     }

@@ -104,6 +104,11 @@ impl Fault {
         Self { code, message }
     }
 
+    /// An answer of another kind than the order's.
+    pub(super) fn mixed_up() -> Self {
+        Self::new(Code::Internal, "the node answered another question; this is a bug")
+    }
+
     /// For an answer.
     pub(super) fn sent(&self) -> Sent<'_> {
         Sent { code: self.code.number(), message: &self.message }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, select};
+use crossbeam_channel::{Receiver, after, select, tick};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::blockchain::params::BLOCK_BYTES_MAX;
@@ -30,7 +30,7 @@ use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::server::{self, CONNECTIONS_MAX};
-use crate::rpc::http::{Method as Verb, Request, Response, Status};
+use crate::rpc::http::{Handler, IsWanted, Method as Verb, Request, Response, Status};
 use crate::rpc::methods::mining::Packed;
 use crate::rpc::methods::transactions::TXS_BYTES;
 use crate::rpc::methods::{METHODS, PATHS};
@@ -50,6 +50,8 @@ const _: () = assert!(
 );
 /// For whoever makes a large answer before: each takes some ten milliseconds.
 const MAKING_LIMIT: Duration = Duration::from_secs(2);
+/// Whoever waits for an order looks so often whether its client is still there.
+const LOOK: Duration = Duration::from_millis(500);
 /// Orders whose end may be far that are waited for at a time: each keeps a connection.
 const WAITS_MAX: usize = 3;
 
@@ -103,14 +105,18 @@ impl Service {
         })
     }
 
-    /// The answer to a request that may read.
+    /// The answer to a request that may read, for somebody who waits for it however long it takes.
     pub fn answer(&self, request: &Request<'_>) -> Response {
+        self.answer_while(request, &|| true)
+    }
+
+    fn answer_while(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
         match request.path {
-            "/json_rpc" => envelope::answer(self, request),
+            "/json_rpc" => envelope::answer(self, request, is_wanted),
             "/" => only_get(request).unwrap_or_else(page::answer),
             "/metrics" => only_get(request).unwrap_or_else(|| metrics::answer(self)),
             path => match Method::find(PATHS, path) {
-                Some(method) => self.answer_path(method, request),
+                Some(method) => self.answer_path(method, request, is_wanted),
                 None => binary::answer(self, request).unwrap_or_else(Response::not_found),
             },
         }
@@ -151,23 +157,29 @@ impl Service {
         Ok(())
     }
 
-    /// Gives an order and waits for what becomes of it; not longer than until the server stops.
-    pub(super) fn order(&self, order: Order, limit: Duration) -> Result<Answer, Fault> {
+    /// Gives an order and waits for what becomes of it; not longer than until the server stops, or nobody wants to
+    /// know any more. An order that is not waited for is withdrawn.
+    pub(super) fn order(&self, order: Order, limit: Duration, is_wanted: IsWanted<'_>) -> Result<Answer, Fault> {
         let until = Instant::now() + limit;
-        let answer = self.node().give(order, limit)?;
-        let late = after(until.saturating_duration_since(Instant::now()));
-        select! {
-            recv(answer) -> answer => answer.map_err(|_| HandleError::Stopping.into()),
-            recv(self.stopping) -> _ => Err(HandleError::Stopping.into()),
-            recv(late) -> _ => Err(HandleError::Late { limit_ms: limit.as_millis() }.into()),
+        let waiting = self.node().give(order, limit)?;
+        let (late, looks) = (after(until.saturating_duration_since(Instant::now())), tick(LOOK));
+        loop {
+            select! {
+                recv(waiting.answer()) -> answer => return answer.map_err(|_| HandleError::Stopping.into()),
+                recv(self.stopping) -> _ => return Err(HandleError::Stopping.into()),
+                recv(late) -> _ => return Err(HandleError::Late { limit_ms: limit.as_millis() }.into()),
+                recv(looks) -> _ => if !is_wanted() {
+                    return Err(Fault::new(Code::Refused, "whoever asked has gone"));
+                },
+            }
         }
     }
 
     /// The same for an order that says no more than whether it was followed.
     pub(super) fn have_done(&self, order: Order, limit: Duration) -> Result<(), Fault> {
-        match self.order(order, limit)? {
+        match self.order(order, limit, &|| true)? {
             Answer::Done(done) => done.map_err(|why| Fault::new(Code::Refused, why)),
-            Answer::Blocks(_) => Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+            Answer::Blocks(_) => Err(Fault::mixed_up()),
         }
     }
 
@@ -181,7 +193,7 @@ impl Service {
     }
 
     /// A path that stands for a method: its parameters are the body.
-    fn answer_path(&self, method: &'static Method, request: &Request<'_>) -> Response {
+    fn answer_path(&self, method: &'static Method, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
         if method.changes && request.method != Verb::Post {
             return Response::method_not_allowed("POST");
         }
@@ -192,9 +204,15 @@ impl Service {
         let answered = text_of(request.body).and_then(|text| {
             // Clients send no body at all where there are no parameters.
             let params = Some(text).filter(|text| !text.trim().is_empty());
-            (method.answer)(Call { service: self, method, params, out: &mut out })
+            (method.answer)(Call { service: self, method, params, is_wanted, out: &mut out })
         });
         answered.map_or_else(|fault| failed(&fault), |()| Response::json(out))
+    }
+}
+
+impl Handler for Service {
+    fn answer(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
+        self.answer_while(request, is_wanted)
     }
 }
 

@@ -175,6 +175,9 @@ impl Ports {
         if let Some(input) = self.network.take_stillborn() {
             return Next::Event(self.network.admit(input));
         }
+        if let Some((ticket, order)) = self.tickets.withdrawal() {
+            return Next::Event(Event::Order { ticket, order });
+        }
         match self.queue.next(&self.control, &self.inbox, &self.asks, &self.ticks, busy) {
             Picked::Control(control) => next_of(control),
             Picked::Input(input) => {
@@ -186,6 +189,7 @@ impl Ports {
                 Next::Event(Event::Order { ticket: self.tickets.draw(reply), order })
             }
             Picked::Tick => {
+                self.tickets.look();
                 let (hashes, hashes_per_s) = self.miner.hashes();
                 self.board.publish_mining(Mining { threads: self.miner.threads(), hashes, hashes_per_s });
                 Next::Event(Event::Tick)

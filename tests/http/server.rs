@@ -1,12 +1,16 @@
 //! One connection: refusals, rights, order, and what clients do with time.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
+use spindle::rpc::cookie::Cookie;
 use spindle::rpc::http::parse::BODY_BYTES_MAX;
-use spindle::rpc::http::{Limits, Status};
+use spindle::rpc::http::{Config, Handler, IsWanted, Limits, Request, Response, Server, Status};
 
-use crate::world::{LONG, World};
+use crate::world::{LONG, PATIENCE, World};
 
 /// Goal: a refusal is an answer, says that the connection ends, and ends it. Method: one of each status over a
 /// socket, with a second request behind it that nobody answers.
@@ -286,4 +290,35 @@ fn a_panic_is_a_500() {
         assert_eq!(world.connect().get("/panic").status, 500, "no thread is lost");
     }
     assert_eq!(world.connect().get("/").status, 200);
+}
+
+/// Goal: a handler that takes its time can tell that its client has gone. Method: one that answers only those who go; a
+/// client that waits, and goes.
+#[test]
+fn a_handler_hears_that_its_client_has_gone() {
+    struct Patient(Sender<()>);
+    impl Handler for Patient {
+        fn answer(&self, _: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
+            assert!(is_wanted());
+            self.0.send(()).expect("the test waits");
+            while is_wanted() {
+                std::thread::yield_now();
+            }
+            self.0.send(()).expect("the test waits");
+            Response::not_found()
+        }
+    }
+    let (said, heard) = bounded(2);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let cookie = Cookie::random().expect("random bytes");
+    let config = Config { listener, cookie, names: Vec::new(), counters: Arc::default(), limits: LONG };
+    let server = Server::start(config, Arc::new(Patient(said))).expect("threads");
+    let mut stream = TcpStream::connect(server.address()).expect("it listens");
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    stream.write_all(request.as_bytes()).expect("it is open");
+    heard.recv_timeout(PATIENCE).expect("it comes to the handler");
+    assert!(heard.is_empty(), "its client waits");
+    drop(stream);
+    heard.recv_timeout(PATIENCE).expect("its client has gone");
+    server.stop();
 }

@@ -40,6 +40,7 @@ struct Info {
     /// Blocks, genesis included.
     height: u64,
     incoming_connections_count: u64,
+    mining_blocks_owed: u64,
     mining_hashes_per_s: u64,
     mining_threads: u64,
     nettype: String,
@@ -99,6 +100,8 @@ struct Shown {
     fee_rate_min: u64,
     mining_threads: u64,
     mining_hashes_per_s: u64,
+    /// Blocks that orders for them still lack.
+    blocks_owed: u64,
     version: String,
     /// Milliseconds since 1970.
     started: u64,
@@ -158,6 +161,7 @@ impl Shown {
             fee_rate_min: info.fee_rate_min,
             mining_threads: info.mining_threads,
             mining_hashes_per_s: info.mining_hashes_per_s,
+            blocks_owed: info.mining_blocks_owed,
             version: info.version,
             started: info.start_time * 1_000,
             uptime_s: info.adjusted_time.saturating_sub(info.start_time),
@@ -169,17 +173,21 @@ impl Shown {
     /// `per_s`: blocks that came in the last second, while it is watched.
     fn for_people(&self, has_colours: bool, per_s: u64) -> String {
         let Self { network, genesis, height, tip, work, difficulty, coins, .. } = self;
-        let mining = match self.mining_threads {
+        let mut mining = match self.mining_threads {
+            0 if self.blocks_owed > 0 => format!("on demand, {} hashes/s", self.mining_hashes_per_s),
             0 => "no".into(),
             1 => format!("one thread, {} hashes/s", self.mining_hashes_per_s),
             threads => format!("{threads} threads, {} hashes/s", self.mining_hashes_per_s),
         };
+        if self.blocks_owed > 0 {
+            mining = format!("{mining}; {} blocks are wanted", self.blocks_owed);
+        }
         let mut lines = vec![
             format!("state           {}", self.state(has_colours, per_s)),
             format!("network         {network}, genesis {genesis:.16}"),
             format!("height          {height}"),
             format!("tip             {tip}"),
-            format!("tip's time      {} UTC, {} ago", when::utc(self.tip_time), span(self.tip_age_s())),
+            format!("tip's time      {}", self.tip_time()),
             format!("work            {work}"),
             format!("difficulty      {difficulty} for the next block"),
             format!("coins           {coins} unspent"),
@@ -208,6 +216,14 @@ impl Shown {
             lines.push(console::paint(has_colours, Colour::Yellow, &format!("warning         {warning}")));
         }
         lines.join("\n")
+    }
+
+    fn tip_time(&self) -> String {
+        // Genesis has no time.
+        if self.height == 0 {
+            return "no block yet".into();
+        }
+        format!("{} UTC, {} ago", when::utc(self.tip_time), span(self.tip_age_s()))
     }
 
     fn tip_age_s(&self) -> u64 {

@@ -109,6 +109,11 @@ impl Conduct {
         self.templates.is_mining()
     }
 
+    /// Blocks that orders for them still lack.
+    pub(super) fn blocks_owed(&self) -> u64 {
+        self.orders.owed()
+    }
+
     /// Whether the disk has room for blocks.
     pub(super) fn room(&self) -> Room {
         self.room
@@ -295,6 +300,9 @@ impl Conduct {
             }
             Order::Mine { threads, payout } => {
                 self.config.payout = payout.or(self.config.payout.take());
+                if threads == 0 {
+                    self.orders.stop(turn.out);
+                }
                 if threads > 0 && self.config.payout.is_none() {
                     Err("nobody is known whom a block could pay; name an address".into())
                 } else {
@@ -305,7 +313,7 @@ impl Conduct {
             Order::Connect(target) => self.dialer.want(turn.now.mono, target, turn.peers),
             Order::Disconnect(peer) => match turn.peers.get(peer) {
                 Some(known) => {
-                    self.dialer.forget(known.target.as_ref());
+                    self.dialer.leave_alone(known);
                     if let Some(Target::Address(address)) = known.target {
                         self.book.failed(turn.now, address);
                     }
@@ -316,6 +324,10 @@ impl Conduct {
             },
             Order::Ban { ip, until } => turn.ban(ip, until),
             Order::Unban(ip) => turn.unban(ip),
+            Order::Withdraw(ticket) => {
+                self.orders.withdraw(ticket, turn.out);
+                Ok(())
+            }
         };
         turn.out.push(Effect::Answer { ticket, answer: Answer::Done(done) });
         Ok(())

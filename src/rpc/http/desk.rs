@@ -1,6 +1,7 @@
 //! Where one connection's requests are answered: the gate, the handler, and the bytes that go out.
 
 use std::io::{self, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::primitives::thread::caught;
@@ -79,7 +80,7 @@ impl<'a> Desk<'a> {
             may_change: access.may_change,
         };
         let began = Instant::now();
-        let response = match caught(|| (self.shared.handler)(&request)) {
+        let response = match caught(|| self.shared.handler.answer(&request, &|| is_there(&self.place.stream))) {
             Ok(response) => response,
             Err(panic) => {
                 log::error!("the answer to `{}` panicked, which is a bug in spindle: {panic}", head.path);
@@ -159,6 +160,13 @@ impl<'a> Desk<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a client may still want its answer: it has not closed its side.
+fn is_there(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let is_there = peeked.map_or_else(|error| is_pause(&error), |bytes| bytes > 0);
+    stream.set_nonblocking(false).is_ok() && is_there
 }
 
 /// The bytes of a refusal, after which the connection ends.

@@ -45,5 +45,5 @@ pub(crate) mod connection;
 
 pub(crate) mod desk;
 
-pub use message::{Handler, Method, Request, Response, Status};
+pub use message::{Handler, IsWanted, Method, Request, Response, Status};
 pub use server::{Config, Limits, Server};

@@ -93,7 +93,7 @@ pub struct Config {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) gate: Gate,
-    pub(super) handler: Handler,
+    pub(super) handler: Arc<dyn Handler>,
     pub(super) counters: Arc<Counters>,
     places: Arc<Places>,
     leaving: Leaving,
@@ -114,7 +114,7 @@ pub struct Server {
 
 impl Server {
     /// Starts the threads. `handler` answers what the gate lets through.
-    pub fn start(config: Config, handler: Handler) -> io::Result<Self> {
+    pub fn start(config: Config, handler: Arc<dyn Handler>) -> io::Result<Self> {
         let Config { listener, cookie, names, counters, limits } = config;
         let address = listener.local_addr()?;
         let moments = (Duration::from_millis(limits.moment_ms), Duration::from_millis(limits.trial_moment_ms));

@@ -442,11 +442,11 @@ pub(in crate::rpc) fn send_raw_transaction(service: &Service, offered: Offered) 
         Err(reject) => return Ok(refused(format!("the transaction is refused: {reject}"))),
     };
     let id = read.id();
-    match service.order(Order::Submit(Box::new(read)), SUBMIT_LIMIT)? {
+    match service.order(Order::Submit(Box::new(read)), SUBMIT_LIMIT, &|| true)? {
         Answer::Done(Ok(())) => {
             Ok(Verdict { reason: String::new(), status: "OK", tx_hash: Some(id), untrusted: false })
         }
         Answer::Done(Err(why)) => Ok(refused(why)),
-        Answer::Blocks(_) => Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+        Answer::Blocks(_) => Err(Fault::mixed_up()),
     }
 }
