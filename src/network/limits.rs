@@ -87,7 +87,7 @@ pub const BULK_FROM_BYTES: usize = 4 << 10;
 /// while it is checked, the claims of its signatures.
 pub const BULK_FACTOR: usize = 4;
 /// The largest block with its tables: what a bound in bytes may be passed by.
-const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
+pub const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
 /// Bodies that wait for an earlier one: 6 MiB.
 const WAITING_BYTES: usize = OUTSTANDING_BYTES_MAX + CHECKED_BYTES;
 /// Blocks just appended that the walk has not come to, and those that it has passed in this turn: 2 × 4 MiB.
@@ -101,7 +101,7 @@ const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
 /// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
 const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
 /// What clients of the RPC can make the node hold; `rpc/service.rs` counts it.
-pub const RPC_BYTES: usize = 17 << 20;
+pub const RPC_BYTES: usize = (18 << 20) + (128 << 10);
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
 const STACKS_BYTES: usize = 2 * (48 << 10);
 /// Everything small: the binary, channels, found blocks on their way, tables of peers and addresses.

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::rpc::call::{Call, DEPTH_MAX, Method, is_too_deep};
 use crate::rpc::fault::{Code, Fault};
+use crate::rpc::http::parse::BODY_BYTES_MAX;
 use crate::rpc::http::{IsWanted, Method as Verb, Request, Response, Status};
 use crate::rpc::methods::METHODS;
 use crate::rpc::service::{Service, needs_cookie};
@@ -83,7 +84,11 @@ pub(super) fn answer(service: &Service, request: &Request<'_>, is_wanted: IsWant
         Ok(text) => text,
         Err(fault) => return unreadable(&fault),
     };
+    let is_large = text.len() > BODY_BYTES_MAX;
     if text.trim_start().starts_with('[') {
+        if is_large {
+            return unreadable(&too_large());
+        }
         return answer_batch(service, request, is_wanted, text);
     }
     let (envelope, method) = match understand(text) {
@@ -92,6 +97,9 @@ pub(super) fn answer(service: &Service, request: &Request<'_>, is_wanted: IsWant
     };
     if let Some(refused) = method.and_then(|method| needs_cookie(method, request)) {
         return refused;
+    }
+    if is_large && !method.is_some_and(|method| method.names.contains(&"submit_block")) {
+        return unreadable(&too_large());
     }
     let mut out = Vec::with_capacity(2 << 10);
     answer_one((service, is_wanted), &envelope, method, &mut out);
@@ -214,6 +222,10 @@ fn push_fault(out: &mut Vec<u8>, fault: &Fault, id: Option<&RawValue>) {
     out.extend_from_slice(b",\"error\":");
     serde_json::to_writer(&mut *out, &fault.sent()).expect("memory takes every answer of ours");
     out.push(b'}');
+}
+
+fn too_large() -> Fault {
+    Fault::new(Code::Request, "only `submit_block`, and not in a batch, may take more than 256 KiB")
 }
 
 /// The answer to what nobody can make sense of.

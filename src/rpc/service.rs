@@ -9,7 +9,8 @@
 //!
 //! Answers are bounded. Up to [`ANSWER_BYTES`] each connection may have one in memory. What could be that large, or
 //! takes a whole block to make, is made by one at a time, who holds [`Service::making`]; the others wait a moment and
-//! are then told that the node is busy. Of answers that are larger still there is one ([`Service::hold_large`]).
+//! are then told that the node is busy. A block that is submitted takes part in that until it is checked, and keeps only
+//! others who submit waiting until it is durable. Of answers that are larger still there is one ([`Service::hold_large`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crossbeam_channel::{Receiver, after, select, tick};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::blockchain::params::BLOCK_BYTES_MAX;
-use crate::network::limits::RPC_BYTES;
+use crate::network::limits::{CHECKED_BYTES, RPC_BYTES};
 use crate::node::orders::{Answer, Order};
 use crate::rpc::binary;
 use crate::rpc::call::{Call, Method};
@@ -29,6 +30,7 @@ use crate::rpc::chain::Chain;
 use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
+use crate::rpc::http::parse::{BODY_BYTES_MAX, LARGE_BODY_BYTES_MAX};
 use crate::rpc::http::server::{self, CONNECTIONS_MAX};
 use crate::rpc::http::{Handler, IsWanted, Method as Verb, Request, Response, Status};
 use crate::rpc::methods::mining::Packed;
@@ -44,10 +46,22 @@ pub(super) const ANSWER_BYTES: usize = 1 << 20;
 const LARGE_LIMIT: Duration = Duration::from_secs(16);
 /// What is at hand while a large answer is made: the largest block as bytes and taken apart, another in the buffer.
 const MAKING_BYTES: usize = 4 * BLOCK_BYTES_MAX;
+/// While a block that was submitted is with the owner: the block, and what its request had more than others. Its answer
+/// is small, so that it takes the place of one.
+const SUBMITTING_BYTES: usize = CHECKED_BYTES + (LARGE_BODY_BYTES_MAX - BODY_BYTES_MAX);
+const _: () = assert!(SUBMITTING_BYTES >= ANSWER_BYTES, "the greater of the two is counted");
 const _: () = assert!(
-    server::SUM_BYTES + CONNECTIONS_MAX * ANSWER_BYTES + (TXS_BYTES - ANSWER_BYTES) + MAKING_BYTES <= RPC_BYTES,
+    server::SUM_BYTES
+        + (CONNECTIONS_MAX - 1) * ANSWER_BYTES
+        + SUBMITTING_BYTES
+        + (TXS_BYTES - ANSWER_BYTES)
+        + MAKING_BYTES
+        <= RPC_BYTES,
     "whatever clients ask, it is what limits.rs counts"
 );
+const _: () = assert!(BLOCK_BYTES_MAX <= LARGE_BODY_BYTES_MAX, "the largest block can be submitted");
+/// Where a block may come, which is larger than anything else that is asked.
+const LARGE_PATHS: [&str; 2] = ["/json_rpc", "/submit_block.bin"];
 /// For whoever makes a large answer before: each takes some ten milliseconds.
 const MAKING_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever waits for an order looks so often whether its client is still there.
@@ -68,6 +82,8 @@ pub struct Service {
     pub(super) node_secret: [u8; 32],
     /// For what needs a whole block in memory; blocks are read into it.
     making: Mutex<Vec<u8>>,
+    /// For a block that is submitted, until it is durable.
+    submitting: Mutex<()>,
     /// Whose answer is larger than others', and when it is gone at the latest.
     large: Mutex<Option<(ThreadId, Instant)>>,
     waits: AtomicUsize,
@@ -98,6 +114,7 @@ impl Service {
             stopping,
             node_secret,
             making: Mutex::default(),
+            submitting: Mutex::default(),
             large: Mutex::default(),
             waits: AtomicUsize::new(0),
             durable_from: AtomicU64::new(0),
@@ -141,6 +158,12 @@ impl Service {
     pub(super) fn making(&self) -> Result<Making<'_>, Fault> {
         let turn = self.making.try_lock_for(MAKING_LIMIT);
         turn.ok_or_else(|| Fault::new(Code::Busy, "the node is busy with other large answers; ask again in a moment"))
+    }
+
+    /// For whoever submits a block: one at a time, and nobody who only reads waits for it.
+    pub(super) fn submitting(&self) -> Result<MutexGuard<'_, ()>, Fault> {
+        let turn = self.submitting.try_lock_for(MAKING_LIMIT);
+        turn.ok_or_else(|| Fault::new(Code::Busy, "another block is being taken; submit yours again in a moment"))
     }
 
     /// For an answer of more than [`ANSWER_BYTES`]: there is one at a time, which goes when its thread answers again,
@@ -213,6 +236,10 @@ impl Service {
 impl Handler for Service {
     fn answer(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
         self.answer_while(request, is_wanted)
+    }
+
+    fn large_paths(&self) -> &'static [&'static str] {
+        &LARGE_PATHS
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn run(shared: &Shared, place: Place) -> io::Result<()> {
     let mut connection = Connection {
         shared,
         desk: Desk::new(shared, place)?,
-        buffer: RequestBuffer::default(),
+        buffer: RequestBuffer::with_large(shared.handler.large_paths()),
         wait: Wait::new(0),
         read_limit: None,
         marked,
@@ -167,6 +167,8 @@ impl Connection<'_> {
             }
             self.buffer.pass();
             self.is_begun = false;
+            // What came behind it begins in the same buffer, which is small again before the next read.
+            self.desk.let_large_go();
         }
     }
 

@@ -14,6 +14,11 @@ use std::borrow::Cow;
 pub trait Handler: Send + Sync {
     /// The answer. Whoever takes minutes for it looks now and then whether somebody still wants it.
     fn answer(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response;
+
+    /// Paths whose bodies may have up to [`LARGE_BODY_BYTES_MAX`](super::parse::LARGE_BODY_BYTES_MAX): one at a time.
+    fn large_paths(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// Says whether the client is still there. One that has closed its side, if only for sending, is not.
@@ -45,7 +50,7 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// As it was sent; empty without one.
     pub content_type: &'a str,
-    /// At most [`BODY_BYTES_MAX`](super::parse::BODY_BYTES_MAX).
+    /// At most [`BODY_BYTES_MAX`](super::parse::BODY_BYTES_MAX), but on [`Handler::large_paths`].
     pub body: &'a [u8],
     /// Whether it comes from this machine.
     pub is_loopback: bool,

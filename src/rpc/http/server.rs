@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ pub const CONNECTIONS_MAX: usize = 8;
 /// Of these, kept for holders of the cookie.
 const CONNECTIONS_KEPT: usize = 1;
 /// The largest request and what is collected of answers, for each: 8 × 300 KiB, and as much of the stack as a
-/// thread touches. Each answer that is being made comes on top; how large it may be is the handler's.
+/// thread touches. Each answer that is being made comes on top, and what one request with a large body has more; how
+/// large both may be is the handler's.
 pub const SUM_BYTES: usize = CONNECTIONS_MAX * (BUFFER_BYTES_MAX + 2 * OUT_BYTES + (64 << 10));
 const _: () = assert!(SUM_BYTES <= 4 << 20, "whatever clients send, it is a small part of the node");
 
@@ -95,6 +97,8 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) counters: Arc<Counters>,
+    /// Whether a body is coming, or answered, that is larger than most may be.
+    pub(super) has_large: Arc<AtomicBool>,
     places: Arc<Places>,
     leaving: Leaving,
 }
@@ -121,7 +125,8 @@ impl Server {
         let places = Places::new((CONNECTIONS_MAX, CONNECTIONS_KEPT), moments, Arc::clone(&counters));
         let gate = Gate::new(cookie, names, address.ip());
         let leaving = Leaving::new(Duration::from_millis(limits.linger_ms));
-        let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places), leaving });
+        let (has_large, shown) = (Arc::default(), Arc::clone(&places));
+        let shared = Arc::new(Shared { limits, gate, handler, counters, has_large, places: shown, leaving });
         let (running, stopped) = bounded(0);
         let spare = Some(listener.try_clone()?);
         let mut server = Self { address, places, running: Some(running), spare, threads: Vec::new() };

@@ -282,6 +282,18 @@ pub(in crate::rpc) fn submit_block(service: &Service, (blob,): (String,)) -> Res
 /// Has a block taken; gives its id once it is durable.
 pub(in crate::rpc) fn submit(service: &Service, bytes: Vec<u8>) -> Result<Hash, Fault> {
     // Held until the block is durable: a mebibyte and its tables, once.
+    let _turn = service.submitting()?;
+    let block = checked(service, bytes)?;
+    let id = block.id();
+    match service.order(Order::SubmitBlock(Box::new(block)), SUBMIT_LIMIT, &|| true)? {
+        Answer::Done(done) => done.map(|()| id).map_err(|why| Fault::new(Code::BlockRefused, why)),
+        Answer::Blocks(_) => Err(Fault::mixed_up()),
+    }
+}
+
+/// A block from its bytes, whole or in the short form.
+fn checked(service: &Service, bytes: Vec<u8>) -> Result<CheckedBlock, Fault> {
+    // Whoever makes a large answer has as much in memory: they take turns.
     let _turn = service.making()?;
     let params = service.node().params();
     if bytes.len() > BLOCK_BYTES_MAX {
@@ -291,17 +303,11 @@ pub(in crate::rpc) fn submit(service: &Service, bytes: Vec<u8>) -> Result<Hash, 
     let refused = |why: &dyn std::fmt::Display| Fault::new(Code::WrongBlock, format!("the block is refused: {why}"));
     let (header, rest) = codec::decode_prefix::<Header>(&bytes).map_err(|error| refused(&error))?;
     check_place(service, params, header)?;
-    let block = if let Some(ids) = short_form(rest) {
-        put_together(service, params, &bytes, ids)?
-    } else {
-        let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
-        read.verified(service.node().verifier()).map_err(|reject| refused(&reject))?
-    };
-    let id = block.id();
-    match service.order(Order::SubmitBlock(Box::new(block)), SUBMIT_LIMIT, &|| true)? {
-        Answer::Done(done) => done.map(|()| id).map_err(|why| Fault::new(Code::BlockRefused, why)),
-        Answer::Blocks(_) => Err(Fault::mixed_up()),
+    if let Some(ids) = short_form(rest) {
+        return put_together(service, params, &bytes, ids);
     }
+    let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
+    read.verified(service.node().verifier()).map_err(|reject| refused(&reject))
 }
 
 /// Checks its work against its parent before anything else of it is looked at: who has not worked buys no look at
