@@ -22,6 +22,8 @@ pub struct Summary {
     pub outbound: usize,
     /// Addresses in the book.
     pub addresses: usize,
+    /// Those of them that were talked with once.
+    pub addresses_talked_with: usize,
     /// Banned addresses.
     pub bans: usize,
     /// Transactions that wait for a block.
@@ -59,6 +61,7 @@ impl Node {
             inbound,
             outbound: peers.len() - inbound,
             addresses: self.addresses().len(),
+            addresses_talked_with: self.addresses().talked_with(),
             bans: peers.bans().len(),
             pool_transactions: pool.len(),
             pool_bytes: pool.used_bytes(),

@@ -122,7 +122,13 @@ pub enum HandleError {
     /// The node has ended, or is about to.
     #[error("the node is stopping")]
     Stopping,
-    /// It is at something else.
+    /// It is at something else, and has begun nothing of what was asked for.
+    #[error("the node has been at something else for {limit_ms} ms; nothing was begun, so ask again in a moment")]
+    Busy {
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// It has heard the order and is not done with it.
     #[error("there is no answer within {limit_ms} ms; what was asked for may still come about")]
     Late {
         /// The limit.
@@ -190,7 +196,12 @@ impl Handle {
             // Whoever asked may have given up.
             let _ = reply.try_send(look(view));
         });
-        self.send(Ask::Look(look), &answer, LOOK_LIMIT)
+        // To look is to begin nothing.
+        let looked = self.send(Ask::Look(look), &answer, LOOK_LIMIT);
+        looked.map_err(|error| match error {
+            HandleError::Late { limit_ms } => HandleError::Busy { limit_ms },
+            other => other,
+        })
     }
 
     /// Gives an order, and waits for what becomes of it.
@@ -207,9 +218,9 @@ impl Handle {
     }
 
     fn bring(&self, ask: Ask, until: Instant, limit: Duration) -> Result<(), HandleError> {
-        let late = HandleError::Late { limit_ms: limit.as_millis() };
+        let busy = HandleError::Busy { limit_ms: limit.as_millis() };
         let sent = self.asks.send_deadline(ask, until);
-        sent.map_err(|error| if error.is_timeout() { late } else { HandleError::Stopping })
+        sent.map_err(|error| if error.is_timeout() { busy } else { HandleError::Stopping })
     }
 
     fn send<T>(&self, ask: Ask, answer: &Receiver<T>, limit: Duration) -> Result<T, HandleError> {
@@ -276,6 +287,7 @@ impl Tickets {
 pub struct Board {
     state: Mutex<(Summary, Mining)>,
     turns: Turns,
+    looks: Turns,
     trails: Trails,
     started: Now,
 }
@@ -296,6 +308,7 @@ impl Board {
         Self {
             state: Mutex::new((*summary, Mining::default())),
             turns: Turns::default(),
+            looks: Turns::default(),
             trails: Trails::default(),
             started,
         }
@@ -314,6 +327,11 @@ impl Board {
     /// How long the owner's turns took.
     pub fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// How long those took who looked at the node between two turns.
+    pub fn looks(&self) -> &Turns {
+        &self.looks
     }
 
     /// The ways of the last tips through the threads.
@@ -338,7 +356,7 @@ impl Board {
 /// Least upper bounds of the classes of turns, in microseconds.
 pub const TURN_BOUNDS_US: [u64; 8] = [50, 200, 1_000, 5_000, 20_000, 100_000, 500_000, u64::MAX];
 
-/// How long the owner's turns took: from taking an event to the last of its effects.
+/// How long the owner's turns took: from taking an event to the last of its effects; or those took who looked.
 #[derive(Debug, Default)]
 pub struct Turns {
     counts: [AtomicU64; TURN_BOUNDS_US.len()],

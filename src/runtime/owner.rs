@@ -1,8 +1,8 @@
 //! The chain owner's loop. This thread alone changes the chain, and it never waits for a peer or for
 //! the disk.
 //!
-//! Control comes first, then peers and those who ask, one after the other, then time. A tick is handled after those who were in the inbox
-//! before it (no deadline passes for somebody whose answer is already here) and before those who came
+//! Control comes first, then peers and those who ask, one after the other, then time. A tick is handled after those who
+//! were in the inbox before it (no deadline passes for somebody whose answer is already here) and before those who came
 //! after it (no flood keeps time from passing). A turn that was cut short goes on between two inputs.
 
 use crossbeam_channel::{Receiver, RecvError, after, never, select_biased};
@@ -135,7 +135,9 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
         let event = match ports.next(node.has_more()) {
             Next::Event(event) => event,
             Next::Look(look) => {
+                let begun = Instant::now();
                 look(&ports.view(&node));
+                ports.board.looks().add(begun.elapsed());
                 continue;
             }
             Next::Stop => break,

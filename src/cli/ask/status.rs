@@ -56,6 +56,7 @@ struct Info {
     tx_pool_orphans: u64,
     tx_pool_size: u64,
     version: String,
+    white_peerlist_size: u64,
     #[serde(flatten)]
     work: Work,
 }
@@ -153,7 +154,7 @@ impl Shown {
             coins: info.coins,
             peers_inbound: info.incoming_connections_count,
             peers_outbound: info.outgoing_connections_count,
-            addresses: info.grey_peerlist_size,
+            addresses: info.white_peerlist_size + info.grey_peerlist_size,
             bans: info.bans_count,
             pool_transactions: info.tx_pool_size,
             pool_bytes: info.tx_pool_bytes,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use serde::Serialize;
 
-use crate::blockchain::block::Block;
+use crate::blockchain::block::{Block, HEADER_BYTES};
 use crate::blockchain::params::COIN;
 use crate::blockchain::storage::BlockMeta;
 use crate::blockchain::transaction::{Output, Transaction};
@@ -139,7 +139,8 @@ impl Shown {
             difficulty: header.difficulty,
             nonce: header.nonce,
             work: meta.work,
-            size_bytes: bytes.len(),
+            // Genesis is all header.
+            size_bytes: if bytes.is_empty() { HEADER_BYTES } else { bytes.len() },
             offset: meta.offset,
             coinbase,
             transfers,
@@ -157,7 +158,10 @@ impl Shown {
             format!("version         {version}"),
             format!("time            {} UTC ({time})", when::utc(*time)),
             format!("difficulty      {difficulty}, nonce {nonce}, work up to here {}", self.work),
-            format!("size            {size_bytes} bytes at byte {offset} of the file"),
+            match self.coinbase {
+                Some(_) => format!("size            {size_bytes} bytes at byte {offset} of the file"),
+                None => format!("size            {size_bytes} bytes"),
+            },
         ];
         match &self.coinbase {
             None => lines.push("genesis has no body: it is derived from the network's rules".into()),

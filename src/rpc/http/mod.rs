@@ -23,7 +23,8 @@
 //! | 417, 501, 505 | expectations but 100-continue; transfer codings; versions but 1.1 and 1.0 |
 //! | 503 | no place, or a second body over 256 KiB; at once |
 //!
-//! Left out: TLS (put a proxy in front), compression, ranges, chunked bodies, the `Date` field.
+//! Left out: TLS (from afar use a tunnel to this port: behind a proxy that adds TLS the page's origin is not ours, and it
+//! hears 403), compression, ranges, chunked bodies, the `Date` field.
 
 pub mod message;
 

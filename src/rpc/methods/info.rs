@@ -57,6 +57,7 @@ pub(in crate::rpc) struct Info<'a> {
     mining_hashes_per_s: u64,
     untrusted: bool,
     version: &'a str,
+    white_peerlist_size: usize,
     wide_cumulative_difficulty: Hex,
     wide_difficulty: Hex,
 }
@@ -81,7 +82,7 @@ pub(in crate::rpc) fn get_info(service: &Service, _: Nothing) -> Result<impl Ser
         difficulty_top64: 0,
         fee_rate_min: summary.fee_rate_min,
         genesis_hash: node.params().genesis_id(),
-        grey_peerlist_size: summary.addresses,
+        grey_peerlist_size: summary.addresses - summary.addresses_talked_with,
         headers_ahead: summary.headers,
         height,
         incoming_connections_count: summary.inbound,
@@ -109,6 +110,7 @@ pub(in crate::rpc) fn get_info(service: &Service, _: Nothing) -> Result<impl Ser
         mining_hashes_per_s: mining.hashes_per_s,
         untrusted: false,
         version: env!("CARGO_PKG_VERSION"),
+        white_peerlist_size: summary.addresses_talked_with,
         wide_cumulative_difficulty: Hex(tip.work),
         wide_difficulty: Hex(difficulty.into()),
     })
