@@ -142,7 +142,9 @@ fn half_open_requests_make_room_for_a_holder() {
 fn strangers_who_come_back_lock_no_holder_out() {
     let world = World::new(Limits { trial_moment_ms: Limits::default().trial_moment_ms, ..LONG });
     let mut half: Vec<Raw> = (0..7).map(|_| world.connect()).collect();
-    half.iter_mut().for_each(|raw| raw.say("GET / HTTP/1.1\r\nHost: "));
+    for raw in &mut half {
+        raw.say("GET / HTTP/1.1\r\nHost: ");
+    }
     wait_until("seven are there", || world.counters.connections() == 7);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -189,7 +191,9 @@ fn who_is_on_trial_makes_room_for_the_next() {
 fn a_place_is_free_when_its_request_is_late() {
     let world = World::new(Limits { read_ms: 200, ..LONG });
     let mut half: Vec<Raw> = (0..7).map(|_| world.connect()).collect();
-    half.iter_mut().for_each(|raw| raw.say("GET / HTTP/1.1\r\nHost: "));
+    for raw in &mut half {
+        raw.say("GET / HTTP/1.1\r\nHost: ");
+    }
     assert_eq!(half[0].answer().expect("an answer").status, 408);
     assert!(half[0].is_closed());
     let tries = (0..50).take_while(|_| {

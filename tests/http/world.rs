@@ -40,7 +40,7 @@ impl World {
     pub(crate) fn new(limits: Limits) -> Self {
         let ((came, waiting), (release, released)) = (unbounded(), unbounded());
         let handler = Arc::new(move |request: &Request<'_>| answer(request, &came, &released));
-        Self { waiting, release, ..Self::with(limits, handler) }
+        Self { release, waiting, ..Self::with(limits, handler) }
     }
 
     /// One that answers as this handler does.
