@@ -141,7 +141,7 @@ fn numbers_are_those_of_the_file() {
         let (mut paid, mut fees) = (0, 0);
         for (block, expected) in blocks.iter().zip((0..=height).rev()) {
             let shown = json_of(home.path(), &format!("chain show {expected} --data-dir data --json"));
-            for field in ["height", "hash", "time", "difficulty", "work"] {
+            for field in ["height", "hash", "time_ms", "difficulty", "work"] {
                 assert_eq!(block[field], shown[field], "{field} at height {expected}");
             }
             let transfers = shown["transfers"].as_array().expect("a list");
@@ -150,7 +150,7 @@ fn numbers_are_those_of_the_file() {
             let asked = asked.as_str().expect("text");
             let one = json_of(home.path(), &format!("block {asked} {at} --json"));
             for field in
-                ["height", "hash", "prev", "merkle_root", "version", "time", "nonce", "active", "confirmations"]
+                ["height", "hash", "prev", "merkle_root", "version", "time_ms", "nonce", "active", "confirmations"]
             {
                 assert_eq!(one[field], shown[field], "{field} at height {expected}");
             }

@@ -80,8 +80,8 @@ struct Shown {
     genesis: Hash,
     height: u64,
     tip: Hash,
-    /// Milliseconds since 1970.
-    tip_time: u64,
+    /// Since 1970.
+    tip_time_ms: u64,
     /// All difficulties of the chain, added up.
     work: u128,
     /// Of the next block.
@@ -104,8 +104,8 @@ struct Shown {
     /// Blocks that orders for them still lack.
     blocks_owed: u64,
     version: String,
-    /// Milliseconds since 1970.
-    started: u64,
+    /// Since 1970.
+    started_ms: u64,
     uptime_s: u64,
     rpc: SocketAddr,
     data_dir: PathBuf,
@@ -147,7 +147,7 @@ impl Shown {
             genesis: info.genesis_hash,
             height,
             tip: info.top_block_hash,
-            tip_time: info.top_block_timestamp_ms,
+            tip_time_ms: info.top_block_timestamp_ms,
             work: info.work.total(),
             difficulty: info.difficulty,
             target_height: info.target_height.saturating_sub(1).max(height),
@@ -164,7 +164,7 @@ impl Shown {
             mining_hashes_per_s: info.mining_hashes_per_s,
             blocks_owed: info.mining_blocks_owed,
             version: info.version,
-            started: info.start_time * 1_000,
+            started_ms: info.start_time * 1_000,
             uptime_s: info.adjusted_time.saturating_sub(info.start_time),
             rpc: node.place.address,
             data_dir: node.place.data_dir.clone(),
@@ -224,11 +224,11 @@ impl Shown {
         if self.height == 0 {
             return "no block yet".into();
         }
-        format!("{} UTC, {} ago", when::utc(self.tip_time), span(self.tip_age_s()))
+        format!("{} UTC, {} ago", when::utc(self.tip_time_ms), span(self.tip_age_s()))
     }
 
     fn tip_age_s(&self) -> u64 {
-        (self.started / 1_000 + self.uptime_s).saturating_sub(self.tip_time / 1_000)
+        (self.started_ms / 1_000 + self.uptime_s).saturating_sub(self.tip_time_ms / 1_000)
     }
 
     fn state(&self, has_colours: bool, per_s: u64) -> String {

@@ -46,8 +46,8 @@ struct Shown {
     prev: Hash,
     merkle_root: Hash,
     version: u32,
-    /// Milliseconds since 1970.
-    time: u64,
+    /// Since 1970.
+    time_ms: u64,
     difficulty: u64,
     nonce: u64,
     work: u128,
@@ -135,7 +135,7 @@ impl Shown {
             prev: header.prev,
             merkle_root: header.merkle_root,
             version: header.version,
-            time: header.time,
+            time_ms: header.time,
             difficulty: header.difficulty,
             nonce: header.nonce,
             work: meta.work,
@@ -148,7 +148,8 @@ impl Shown {
     }
 
     fn for_people(&self) -> String {
-        let Self { height, hash, prev, merkle_root, version, time, difficulty, nonce, size_bytes, offset, .. } = self;
+        let Self { height, hash, prev, merkle_root, version, time_ms, difficulty, nonce, size_bytes, offset, .. } =
+            self;
         let branch = if self.active { "on the active chain" } else { "on a branch that is not active" };
         let mut lines = vec![
             format!("block           {hash}"),
@@ -156,7 +157,7 @@ impl Shown {
             format!("parent          {prev}"),
             format!("merkle root     {merkle_root}"),
             format!("version         {version}"),
-            format!("time            {} UTC ({time})", when::utc(*time)),
+            format!("time            {} UTC ({time_ms})", when::utc(*time_ms)),
             format!("difficulty      {difficulty}, nonce {nonce}, work up to here {}", self.work),
             match self.coinbase {
                 Some(_) => format!("size            {size_bytes} bytes at byte {offset} of the file"),

@@ -192,11 +192,7 @@ impl Conduct {
             Event::Mined { block } => self.on_mined(turn, *block)?,
             Event::Order { ticket, order } => self.on_order(turn, ticket, order)?,
             // What was appended before this may now be told to people.
-            Event::Durable { upto } => {
-                let mined = self.durability.on_durable(turn.chain, upto, turn.out);
-                let reader = turn.chain.reader();
-                self.orders.on_durable(&mined, |meta| reader.is_active(meta), turn.out);
-            }
+            Event::Durable { upto } => self.on_durable(turn, upto),
             Event::Checkpointed { tip } => self.durability.on_checkpointed(tip),
         }
         Ok(())
@@ -239,6 +235,12 @@ impl Conduct {
         if let Some(bytes) = self.book.to_save() {
             out.push(Effect::Save { file: addresses::FILE, bytes });
         }
+    }
+
+    fn on_durable(&mut self, turn: &mut Turn, upto: u64) {
+        let mined = self.durability.on_durable(turn.chain, upto, turn.out);
+        let reader = turn.chain.reader();
+        self.orders.on_durable(&mined, |meta| reader.is_active(meta), turn.out);
     }
 
     fn on_connected(
