@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::os::DataDir;
-use spindle::blockchain::params::Params;
+use spindle::blockchain::params::{NetworkSpec, Params};
 use spindle::blockchain::storage::StoreError;
 use spindle::node::event::Target;
 use spindle::node::orders::{Answer, Order};
@@ -180,4 +180,27 @@ fn a_failing_disk_ends_the_node() {
     let again = Daemon::start_on(&config, || Ok(Arc::new(crashed)), &mut |_| {}).expect("it opens");
     assert_eq!(again.tip().header.height, 2);
     again.stop().expect("nothing failed");
+}
+
+/// Goal: no work goes into an order that nobody waits for. Method: a block that takes more work than there is, ordered
+/// by somebody who goes; then another, and mining is stopped.
+#[test]
+fn an_order_ends_with_whoever_gave_it() {
+    let directory = directory();
+    let mut config = config(directory.path(), &[]);
+    let hard = 1 << 50;
+    let spec = NetworkSpec { difficulty_first: hard, difficulty_min: hard, ..Params::regtest().spec().clone() };
+    config.params = Arc::new(Params::new(spec).expect("a legal network"));
+    let daemon = start(&config);
+    let board = daemon.handle().board();
+    let give = || daemon.handle().give(Order::Generate { count: 1, payout: None }, PATIENCE).expect("it runs");
+    let waiting = give();
+    wait_until("it is searched for", || board.summary().blocks_owed == 1 && board.mining().hashes > 0);
+    drop(waiting);
+    wait_until("it is withdrawn", || board.summary().blocks_owed == 0);
+    let waiting = give();
+    daemon.handle().order(Order::Mine { threads: 0, payout: None }, PATIENCE).expect("it runs");
+    let answer = waiting.answer().recv_timeout(PATIENCE).expect("it is told");
+    assert!(matches!(answer, Answer::Blocks(Err(_))), "{answer:?}");
+    daemon.stop().expect("nothing failed");
 }

@@ -6,9 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use common::world::World;
 use spindle::blockchain::params::Params;
-use spindle::node::event::{Effect, Event, Target};
+use spindle::node::event::{Direction, Effect, Event, PeerId, Target};
+use spindle::node::message::Hello;
 use spindle::node::orders::{Answer, GENERATE_MAX, Order, Ticket};
 use spindle::node::reason::Reason;
+use spindle::node::report::{Level, Report};
 use spindle::primitives::hash::Hash;
 use spindle::primitives::keys::Key;
 use spindle::primitives::time::Wall;
@@ -58,6 +60,60 @@ fn mine(world: &mut World, variant: u64) -> (Hash, Vec<Effect>) {
     (id, world.effects(0))
 }
 
+/// Finds the block of its template, and gives its id and the effects.
+fn mine_template(world: &mut World) -> (Hash, Vec<Effect>) {
+    let block = world.members[0].template.as_ref().expect("it mines").to_block();
+    let block = world.checked(block);
+    let id = block.id();
+    world.keep_effects(0);
+    world.step(0, Event::Mined { block: Box::new(block) });
+    world.settle();
+    (id, world.effects(0))
+}
+
+/// Goal: an order counts the blocks that were found for it, and no others of ours. Method: an order for somebody else;
+/// a block that pays the node itself, found just before the miners heard; then one that pays whom it was ordered for.
+#[test]
+fn an_order_counts_its_own_blocks() {
+    let mut world = world();
+    let generate = Order::Generate { count: 1, payout: Some(Key([9; 32]).into()) };
+    assert_eq!(asked_for(&order(&mut world, 1, generate)), Some(1));
+    let (_, effects) = mine(&mut world, 0);
+    assert_eq!((answer(&effects, 1), world.height(0)), (None, 1));
+    assert_eq!(world.members[0].node.blocks_owed(), 1);
+    let (theirs, effects) = mine_template(&mut world);
+    assert_eq!(answer(&effects, 1), Some(Answer::Blocks(Ok(vec![theirs]))));
+    assert_eq!(world.members[0].node.blocks_owed(), 0);
+}
+
+/// Goal: no work goes into what nobody waits for: an order that is withdrawn ends at once and the next one begins; when
+/// mining is stopped, all of them end and are told so. Method: four orders, of which the first and the third are
+/// withdrawn; a stop.
+#[test]
+fn an_order_ends_when_nobody_wants_it() {
+    let mut world = world();
+    let generate = |count| Order::Generate { count, payout: None };
+    assert_eq!(asked_for(&order(&mut world, 1, generate(5))), Some(5));
+    for ticket in 2..5 {
+        order(&mut world, ticket, generate(2));
+    }
+    assert_eq!(world.members[0].node.blocks_owed(), 11);
+    let wanted = |effects: Vec<Effect>| -> Vec<u32> {
+        let counts = effects.into_iter().filter_map(|effect| asked_for(&[effect]));
+        counts.collect()
+    };
+    assert_eq!(wanted(order(&mut world, 5, Order::Withdraw(Ticket(1)))), [0, 2], "none of the five, then the next");
+    assert_eq!(wanted(order(&mut world, 6, Order::Withdraw(Ticket(3)))), [0; 0], "it had not begun");
+    assert_eq!(world.members[0].node.blocks_owed(), 4);
+    let (_, effects) = mine(&mut world, 0);
+    assert_eq!(answer(&effects, 2), None);
+    let effects = order(&mut world, 7, Order::Mine { threads: 0, payout: None });
+    assert!(refusal(&effects, 2).contains("after 1 of 2 blocks"));
+    assert!(refusal(&effects, 4).contains("after 0 of 2 blocks"));
+    assert_eq!((answer(&effects, 1), answer(&effects, 3)), (None, None));
+    assert_eq!((wanted(effects), world.members[0].node.blocks_owed()), (vec![0], 0));
+}
+
 /// Goal: each order for blocks is answered once with its own blocks, when the last of them is durable, one order
 /// after the other. Method: two orders at once; three blocks.
 #[test]
@@ -96,7 +152,7 @@ fn ordered_blocks_pay_whom_they_were_ordered_for() {
     order(&mut world, 1, Order::Generate { count: 1, payout: Some(theirs.into()) });
     let template = world.members[0].template.clone().expect("it mines");
     assert_eq!(template.coinbase().output.key, theirs);
-    mine(&mut world, 0);
+    mine_template(&mut world);
     world.pass(1_000);
     let template = world.members[0].template.clone().expect("it mines");
     assert_eq!(template.coinbase().output.key, ours);
@@ -160,4 +216,57 @@ fn connections_are_made_and_ended_by_order() {
     let effects = order(&mut world, 2, Order::Disconnect(peer));
     assert!(effects.contains(&Effect::HangUp { peer, reason: Reason::Ordered }));
     assert!(refusal(&order(&mut world, 3, Order::Disconnect(peer)), 3).contains("spindle peers"));
+}
+
+/// Goal: whoever is disconnected by order is not dialled again, where it was found or where it says that it listens,
+/// until somebody wants him: then at once. Method: a peer that came and listens, one that we dialled, ten minutes.
+#[test]
+fn who_is_disconnected_by_order_is_left_alone() {
+    let mut world = world();
+    let there = |last: u8| SocketAddr::from(([203, 0, 113, last], 9_001));
+    let (peers, targets) = ([PeerId(700), PeerId(701)], [9, 10].map(|last| Target::Address(there(last))));
+    let hello = |nonce| Box::new(Hello { nonce, listen_port: 9_001, height: 0, work: 0, ..world.hello_of(0) });
+    let hellos = [hello(1), hello(2)];
+    let [came, dialled] = hellos;
+    let address = SocketAddr::from(([203, 0, 113, 9], 50_000));
+    let direction = Direction::Inbound;
+    world.step(0, Event::Connected { peer: peers[0], direction, address, target: None, hello: came });
+    order(&mut world, 1, Order::Connect(targets[1].clone()));
+    let (direction, target) = (Direction::Outbound, Some(targets[1].clone()));
+    world.step(0, Event::Connected { peer: peers[1], direction, address: there(10), target, hello: dialled });
+    for (ticket, peer) in (2..).zip(peers) {
+        let effects = order(&mut world, ticket, Order::Disconnect(peer));
+        assert!(effects.contains(&Effect::HangUp { peer, reason: Reason::Ordered }));
+        world.step(0, Event::Closed { peer, reason: Reason::Ordered });
+    }
+    world.keep_effects(0);
+    world.pass(600_000);
+    let dials = |effects: &[Effect], target: &Target| effects.contains(&Effect::Dial { target: target.clone() });
+    let effects = world.effects(0);
+    assert!(targets.iter().all(|target| !dials(&effects, target)));
+    for (ticket, target) in (4..).zip(&targets) {
+        order(&mut world, ticket, Order::Connect(target.clone()));
+        world.keep_effects(0);
+        world.pass(250);
+        assert!(dials(&world.effects(0), target));
+    }
+}
+
+/// Goal: a person who has ordered a connection reads in the log why there is none; once. Method: two refusals.
+#[test]
+fn an_ordered_dial_does_not_fail_silently() {
+    let mut world = world();
+    let target = Target::Address(SocketAddr::from(([203, 0, 113, 9], 9_000)));
+    order(&mut world, 1, Order::Connect(target.clone()));
+    let mut levels = Vec::new();
+    for _ in 0..2 {
+        world.keep_effects(0);
+        let reason = Reason::Broken("connection refused".into());
+        world.step(0, Event::DialFailed { target: target.clone(), reason });
+        levels.extend(world.effects(0).iter().filter_map(|effect| match effect {
+            Effect::Tell(report @ Report::DialFailed { .. }) => Some(report.level()),
+            _ => None,
+        }));
+    }
+    assert_eq!(levels, [Level::Info, Level::Debug]);
 }

@@ -165,12 +165,9 @@ impl Flags {
     fn unknown(&self, name: &str) -> String {
         let others = self.0.iter().filter_map(|flag| flag.long.strip_prefix("--"));
         let plain = name.trim_start_matches('-').replace('_', "-").to_lowercase();
-        let nearest = others.map(|other| (distance(&plain, other), other)).min();
-        match nearest {
-            Some((slips, other)) if slips <= SLIPS_MAX.min(other.len() - 1) => {
-                format!("`{name}` is no option; did you mean `{other}`?")
-            }
-            _ => format!("`{name}` is no option; `{NAME} {COMMAND} --help` lists them, to be written without `--`"),
+        match nearest(&plain, others) {
+            Some(other) => format!("`{name}` is no option; did you mean `{other}`?"),
+            None => format!("`{name}` is no option; `{NAME} {COMMAND} --help` lists them, to be written without `--`"),
         }
     }
 }
@@ -183,6 +180,12 @@ fn placed(base: &Path, mut words: Words) -> Words {
         *value = base.join(&*value).to_string_lossy().into_owned();
     }
     words
+}
+
+/// Which of these was probably meant.
+pub(super) fn nearest<'a>(word: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let nearest = others.map(|other| (distance(word, other), other)).min();
+    nearest.filter(|(slips, other)| *slips <= SLIPS_MAX.min(other.len() - 1)).map(|(_, other)| other)
 }
 
 /// Letters to be put in, left out or changed to come from one word to the other (Levenshtein).

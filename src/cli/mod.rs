@@ -194,9 +194,12 @@ fn split(word: &str) -> Vec<&str> {
     }
 }
 
+/// Commands, and those of `chain`, besides those that ask a node.
+const COMMANDS: [&str; 9] =
+    ["daemon", "chain", "new", "generate", "verify", "show", "wallet", "simulate", service::COMMAND];
+
 /// The help that lists what could have been said: that of the commands named so far.
 fn help_command(words: &[&str]) -> String {
-    const COMMANDS: [&str; 8] = ["daemon", "chain", "new", "generate", "verify", "show", "wallet", "simulate"];
     const WALLET: [&str; 11] = [
         "new",
         "restore",
@@ -242,6 +245,12 @@ fn fold(complaint: &str, help: &str) -> String {
     }
     if let Some(word) = complaint.strip_prefix("Unrecognized argument: ") {
         let kind = if word.starts_with('-') { "option" } else { "argument" };
+        let first = COMMANDS.into_iter().filter(|word| !["new", "generate", "verify", "show"].contains(word));
+        if help == format!("{NAME} --help")
+            && let Some(meant) = config::nearest(word, first.chain(ask::COMMANDS))
+        {
+            return format!("{kind} `{word}` is unknown here; did you mean `{meant}`? `{help}` lists what there is");
+        }
         return format!("{kind} `{word}` is unknown here; `{help}` lists what there is");
     }
     let mut said = complaint.to_owned();
@@ -266,9 +275,10 @@ mod tests {
     /// Method: one of each kind.
     #[test]
     fn complaints_name_the_word_and_the_way_out() {
-        let cases: [(&[&str], &[&str]); 8] = [
+        let cases: [(&[&str], &[&str]); 9] = [
             (&[], &["no command", "spindle --help"]),
             (&["fly"], &["argument `fly`", "spindle --help"]),
+            (&["stauts"], &["argument `stauts`", "did you mean `status`?", "spindle --help"]),
             (&["--fly"], &["option `--fly`", "spindle --help"]),
             (&["chain"], &["generate", "spindle chain --help"]),
             (&["chain", "verify"], &["--data-dir", "spindle chain verify --help"]),

@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use zeroize::Zeroizing;
 
@@ -49,7 +49,7 @@ impl MineTo {
         let wrong = |text: &str, why: &str| Failure::options(format!("option `--mine-to`: `{text}` {why}"));
         let Some(text) = text else {
             let file = data_dir.join(FILE);
-            return check_file(&file)
+            return check_file(&file, data_dir)
                 .map_err(|why| wrong(&file.display().to_string(), &why))
                 .map(|()| Self::File(file));
         };
@@ -73,7 +73,7 @@ impl MineTo {
                        in its path)";
             return Err(wrong(text, why));
         }
-        check_file(Path::new(text)).map_err(|why| wrong(text, &why)).map(|()| Self::File(text.into()))
+        check_file(Path::new(text), data_dir).map_err(|why| wrong(text, &why)).map(|()| Self::File(text.into()))
     }
 
     /// What a node is to be told. A key file is made now if it is missing; the second value says where that is.
@@ -126,13 +126,14 @@ pub fn secret(path: &Path) -> Result<(Zeroizing<[u8; 32]>, Option<&Path>), Failu
 }
 
 /// Whether a key file is one, or can be made.
-fn check_file(path: &Path) -> Result<(), String> {
+fn check_file(path: &Path, data_dir: &Path) -> Result<(), String> {
     if path.symlink_metadata().is_ok() {
         return read(path).map(|_| ());
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The data directory itself may be about to be made, and was checked by whoever will make it.
-    if path.file_name().is_some_and(|name| name == FILE) || parent.is_dir() {
+    let is_data_dir = || matches!((absolute(parent), absolute(data_dir)), (Ok(parent), Ok(data)) if parent == data);
+    if parent.is_dir() || is_data_dir() {
         return Ok(());
     }
     Err(format!("cannot be made, because `{}` is not a directory; make that first", parent.display()))

@@ -130,6 +130,18 @@ impl Unit {
         is_temporary || (self.directory.is_none() && is_in_a_home(path))
     }
 
+    /// The options that name the node to a command that asks it.
+    fn place(&self) -> String {
+        let named = ["--network", "--port", "--rpc-port", "--rpc-bind", "--data-dir"];
+        let mut words = Vec::new();
+        for pair in self.words.windows(2) {
+            if named.contains(&pair[0].as_str()) {
+                words.extend(pair.iter().map(|word| quoted(word)));
+            }
+        }
+        words.join(" ")
+    }
+
     fn text(&self) -> String {
         let command: Vec<String> = self.words.iter().map(|word| quoted(word)).collect();
         let home = match &self.directory {
@@ -145,6 +157,7 @@ impl Unit {
         format!(
             "# Made by `{NAME} service-file`. It goes to /etc/systemd/system/{NAME}.service; then\n\
              # `systemctl daemon-reload`, `systemctl enable --now {NAME}` and `journalctl -fu {NAME}`.\n\
+             # As root, it is asked with `{NAME} status {}`.\n\
              [Unit]\n\
              Description={NAME}, a node of the network {}\n\
              Wants=network-online.target\n\
@@ -167,6 +180,7 @@ impl Unit {
              ProtectHome={home}\n\n\
              [Install]\n\
              WantedBy=multi-user.target",
+            self.place(),
             self.network,
             command.join(" "),
         )

@@ -70,8 +70,8 @@ const _: () = assert!(
 /// Writers that read from the file at a time, each up to a whole block: 4 × 1 MiB. None waits for its peer
 /// meanwhile.
 pub const READING_MAX: usize = 4;
-/// A read buffer of a peer that was asked for bodies, which holds at most the largest frame: 16 × 1 MiB. The others'
-/// hold [`READ_AHEAD_BYTES`], 24 × 256 KiB: a body that nobody asked for is refused by its first 13 bytes, and no other
+/// A read buffer of a peer that was asked for bodies, which holds at most the largest frame: 14 × 1 MiB. The others'
+/// hold [`READ_AHEAD_BYTES`], 26 × 256 KiB: a body that nobody asked for is refused by its first 13 bytes, and no other
 /// frame is as long.
 pub const READ_BYTES: usize = BLOCK_BYTES_MAX + HEADER_BYTES;
 const _: () = assert!(
@@ -88,7 +88,7 @@ pub const BULK_FROM_BYTES: usize = 4 << 10;
 /// while it is checked, the claims of its signatures.
 pub const BULK_FACTOR: usize = 4;
 /// The largest block with its tables: what a bound in bytes may be passed by.
-const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
+pub const CHECKED_BYTES: usize = BLOCK_BYTES_MAX + 32 * (TRANSFERS_MAX + BLOCK_INPUTS_MAX + BLOCK_OUTPUTS_MAX + 1);
 /// Bodies that wait for an earlier one: 6 MiB.
 const WAITING_BYTES: usize = OUTSTANDING_BYTES_MAX + CHECKED_BYTES;
 /// Blocks just appended that the walk has not come to, and those that it has passed in this turn: 2 × 4 MiB.
@@ -101,8 +101,8 @@ const VERIFYING_BYTES: usize = 3 * (VERIFYING_BYTES_MAX + TXS_BYTES + TRANSACTIO
 const MINING_BYTES: usize = 3 * BLOCK_BYTES_MAX + CHECKED_BYTES;
 /// Headers without bodies, in two B-trees of which a third is empty: 7.6 MiB.
 const HEADERS_BYTES: usize = headers::HEADERS_MAX * 400;
-/// What clients of the RPC can make the node hold, 16.6 MiB; `rpc/service.rs` counts it.
-pub const RPC_BYTES: usize = 17_000 << 10;
+/// What clients of the RPC can make the node hold; `rpc/service.rs` counts it.
+pub const RPC_BYTES: usize = (18 << 20) + (128 << 10);
 /// Stack that a peer's two threads touch: 40 × 2 × 48 KiB = 3.8 MiB.
 const STACKS_BYTES: usize = 2 * (48 << 10);
 /// Everything small: the binary, channels, found blocks on their way, tables of peers and addresses.

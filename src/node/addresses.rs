@@ -83,6 +83,8 @@ const MAGIC: [u8; 4] = *b"spa\x01";
 #[derive(Debug, Default)]
 pub struct AddressBook {
     entries: BTreeMap<SocketAddr, Entry>,
+    /// Entries with which a handshake succeeded: counted, since it is asked after each turn.
+    talked_with: usize,
     changed: bool,
 }
 
@@ -103,6 +105,7 @@ impl AddressBook {
                 let talked_at = (saved.talked_at != 0).then_some(Wall(saved.talked_at));
                 book.entries.insert(saved.address.into(), Entry::new(saved.group, talked_at));
             }
+            book.talked_with = book.proven().count();
         }
         Ok(book)
     }
@@ -131,6 +134,11 @@ impl AddressBook {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many of them a handshake succeeded with once.
+    pub fn talked_with(&self) -> usize {
+        self.talked_with
     }
 
     /// Those that a handshake succeeded with once.
@@ -175,6 +183,7 @@ impl AddressBook {
             return;
         }
         let entry = self.entries.entry(address).or_insert_with(|| Entry::new(group_of(address.ip()), None));
+        self.talked_with += usize::from(entry.talked_at.is_none());
         (entry.talked_at, entry.failures) = (Some(now.wall), 0);
         (entry.tried_at, entry.next_try) = (now.mono, now.mono.after(RETRY_MS));
         self.changed = true;
@@ -253,7 +262,9 @@ impl AddressBook {
     fn drop_worst(&mut self) -> bool {
         let strangers = self.entries.iter().filter(|(_, entry)| entry.talked_at.is_none());
         let worst = strangers.max_by_key(|(_, entry)| entry.failures).map(|(&address, _)| address);
-        worst.is_some_and(|address| self.entries.remove(&address).is_some())
+        let dropped = worst.and_then(|address| self.entries.remove(&address));
+        self.talked_with -= usize::from(dropped.as_ref().is_some_and(|entry| entry.talked_at.is_some()));
+        dropped.is_some()
     }
 }
 

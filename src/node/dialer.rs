@@ -3,14 +3,15 @@
 //! A named peer is dialled for ever, with a growing pause; it grows too while connections are made and end
 //! for what the peer does, and only a good one, or none to blame, is followed by a short one. Seeds are for
 //! finding the first others. A target that turned out to be this very node is never dialled again, and one
-//! that is connected the other way round is left alone until it goes.
+//! that is connected the other way round is left alone until it goes. Whoever was disconnected by order is left alone
+//! until somebody wants him again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::node::addresses::AddressBook;
 use crate::node::event::{Effect, Target};
-use crate::node::peers::Peers;
+use crate::node::peers::{Peer, Peers};
 use crate::node::reason::{Ending, Reason, cut_pause_ms};
 use crate::node::report::{Level, Report};
 use crate::primitives::rng::Rng;
@@ -32,6 +33,8 @@ const OURSELVES_MAX: usize = 64;
 const LOOK_MS: u64 = 10_000;
 /// Targets that are named at a time, unless the configuration names more.
 const NAMED_MAX: usize = 64;
+/// Addresses of those who were disconnected by order: the oldest goes for the newest.
+const LEFT_ALONE_MAX: usize = 64;
 /// Dials under way at a time.
 const DIALS_MAX: usize = 4;
 
@@ -40,6 +43,8 @@ struct Named {
     target: Target,
     /// Dialled even when there are peers enough.
     wanted: bool,
+    /// A person asked for it while the node ran, and wants to hear what comes of it.
+    ordered: bool,
     pause_ms: u64,
     next: Mono,
     /// Connections in a row that ended for what the peer did.
@@ -57,6 +62,8 @@ pub struct Dialer {
     dialing: BTreeSet<Target>,
     /// Targets at which we have met ourselves, and until when that is believed.
     ourselves: BTreeMap<Target, Mono>,
+    /// Those who were disconnected by order, the last of them last.
+    left_alone: VecDeque<SocketAddr>,
     our_port: u16,
     outbound_max: usize,
     next_round: Mono,
@@ -72,6 +79,7 @@ impl Dialer {
         let named = |target, wanted| Named {
             target,
             wanted,
+            ordered: false,
             pause_ms: PAUSE_MS,
             next: Mono(0),
             cuts: 0,
@@ -87,6 +95,7 @@ impl Dialer {
             named,
             dialing: BTreeSet::new(),
             ourselves: BTreeMap::new(),
+            left_alone: VecDeque::new(),
             our_port,
             outbound_max,
             next_round: Mono(0),
@@ -111,12 +120,15 @@ impl Dialer {
         for named in &self.named {
             // Where an inbound peer says that it listens is only a claim: enough for a seed, not for a peer
             // that the operator wants.
-            let claims = |a: SocketAddr| !named.wanted && peers.iter().any(|(_, peer)| peer.listens_at() == Some(a));
+            let is_chosen = named.wanted || named.ordered;
+            let claims = |a: SocketAddr| !is_chosen && peers.iter().any(|(_, peer)| peer.listens_at() == Some(a));
             let connected = named.nonce.is_some_and(|nonce| peers.is_connected(nonce))
                 || peers.iter().any(|(_, peer)| peer.target.as_ref() == Some(&named.target))
                 || matches!(named.target, Target::Address(address) if claims(address));
             let under_way = self.dialing.contains(&named.target) || self.ourselves.contains_key(&named.target);
-            let due = !connected && !under_way && now >= named.next;
+            let is_left_alone =
+                matches!(named.target, Target::Address(a) if !is_chosen && self.left_alone.contains(&a));
+            let due = !connected && !under_way && !is_left_alone && now >= named.next;
             if due && self.dialing.len() + chosen.len() < DIALS_MAX && (named.wanted || seeds_left > 0) {
                 seeds_left = seeds_left.saturating_sub(usize::from(!named.wanted));
                 chosen.push(named.target.clone());
@@ -128,6 +140,7 @@ impl Dialer {
                 is_us(address, self.our_port)
                     || self.dialing.contains(&Target::Address(address))
                     || self.ourselves.contains_key(&Target::Address(address))
+                    || self.left_alone.contains(&address)
                     || peers.iter().any(|(_, peer)| peer.listens_at() == Some(address))
             };
             chosen.extend(book.choose(now, peers.outbound() == 0, rng, skip).map(Target::Address));
@@ -168,7 +181,8 @@ impl Dialer {
         named.pause_ms = (named.pause_ms * 2).min(longest);
         // Nobody there is what one expects of a neighbour; something else there is worth a line.
         let nobody = matches!(reason, Reason::Broken(_) | Reason::Duplicate | Reason::Oneself);
-        let level = if named.told || (nobody && !named.wanted) { Level::Debug } else { Level::Info };
+        let is_news = named.wanted || named.ordered || !nobody;
+        let level = if is_news && !named.told { Level::Info } else { Level::Debug };
         named.told = true;
         out.push(Effect::Tell(Report::DialFailed { target: target.clone(), reason: reason.clone(), level }));
     }
@@ -187,23 +201,43 @@ impl Dialer {
             return Err(format!("all {most} places for connections of ours are taken; disconnect somebody first"));
         }
         self.ourselves.remove(&target);
+        if let Target::Address(address) = target {
+            self.left_alone.retain(|other| *other != address);
+        }
         self.next_round = now;
         if let Some(named) = self.named.iter_mut().find(|named| named.target == target) {
-            (named.next, named.told) = (now, false);
+            (named.next, named.told, named.ordered) = (now, false, true);
             return Ok(());
         }
         if self.named.len() >= NAMED_MAX {
             return Err(format!("{NAMED_MAX} peers are named already; disconnect one first"));
         }
-        let named = Named { target, wanted: false, pause_ms: PAUSE_MS, cuts: 0, next: now, nonce: None, told: false };
+        let named = Named {
+            target,
+            wanted: false,
+            ordered: true,
+            pause_ms: PAUSE_MS,
+            next: now,
+            cuts: 0,
+            nonce: None,
+            told: false,
+        };
         // Those that were asked for come before the network's seeds.
         self.named.insert(0, named);
         Ok(())
     }
 
-    /// A target is no longer named, whoever named it.
-    pub fn forget(&mut self, target: Option<&Target>) {
-        self.named.retain(|named| Some(&named.target) != target);
+    /// A peer is not wanted: nobody dials it, whoever has named it, where we found it or where it says that it listens,
+    /// until [`want`](Self::want) asks for that.
+    pub fn leave_alone(&mut self, peer: &Peer) {
+        self.named.retain(|named| Some(&named.target) != peer.target.as_ref() && named.nonce != Some(peer.nonce));
+        if let Some(address) = peer.listens_at() {
+            self.left_alone.retain(|other| *other != address);
+            if self.left_alone.len() >= LEFT_ALONE_MAX {
+                self.left_alone.pop_front();
+            }
+            self.left_alone.push_back(address);
+        }
     }
 
     /// A connection that a dial had led to is gone: it is dialled again after a pause.

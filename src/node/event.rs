@@ -417,7 +417,7 @@ pub enum Effect {
     },
     /// So many blocks are wanted at once, on the template given last.
     Generate {
-        /// How many.
+        /// How many; 0: those that were wanted before are not wanted any more.
         count: u32,
     },
     /// What became of an order.

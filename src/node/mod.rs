@@ -185,6 +185,11 @@ impl Node {
         self.conduct.is_mining()
     }
 
+    /// Blocks that orders for them still lack.
+    pub fn blocks_owed(&self) -> u64 {
+        self.conduct.blocks_owed()
+    }
+
     /// Whether there are blocks to catch up with.
     pub fn is_catching_up(&self, now: Mono) -> bool {
         self.conduct.is_catching_up(now)

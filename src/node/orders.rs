@@ -4,16 +4,19 @@
 //! there is something to tell: a transaction when it waits, a block when it is durable. Who may give orders is
 //! not for the core to know.
 //!
-//! Blocks on demand are found one order after the other, so that each can be told which were its own.
+//! Blocks on demand are found one order after the other, and those count that were found for it and pay whom it says,
+//! so that each can be told which were its own. An order that nobody waits for is withdrawn, and no work goes into it.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::blockchain::block::CheckedBlock;
+use crate::blockchain::block::{COINBASE_BYTES, CheckedBlock, HEADER_BYTES, Header};
 use crate::blockchain::checked_tx::ReadTx;
 use crate::blockchain::payout::Payout;
 use crate::blockchain::storage::BlockMeta;
+use crate::blockchain::transaction::Coinbase;
 use crate::node::event::{Effect, PeerId, Target};
+use crate::primitives::codec;
 use crate::primitives::hash::Hash;
 use crate::primitives::time::Wall;
 
@@ -40,9 +43,9 @@ pub enum Order {
         /// Whom they pay; `None`: whom the node's own blocks pay.
         payout: Option<Payout>,
     },
-    /// Mine at all times, or no longer.
+    /// Mine at all times, or no longer; the latter ends every [`Order::Generate`], too.
     Mine {
-        /// Threads; 0: only what [`Order::Generate`] asks for.
+        /// Threads; 0: only what will be asked for.
         threads: usize,
         /// Whom blocks pay from now on; `None`: as before.
         payout: Option<Payout>,
@@ -60,6 +63,8 @@ pub enum Order {
     },
     /// Let an address in again.
     Unban(IpAddr),
+    /// Nobody waits for the answer to an earlier order: what can still be left undone is.
+    Withdraw(Ticket),
 }
 
 /// What became of an order.
@@ -86,6 +91,8 @@ struct Generating {
     count: u32,
     /// The miners know of it.
     has_begun: bool,
+    /// Found for it, and not durable yet.
+    under_way: Vec<Hash>,
     found: Vec<Hash>,
 }
 
@@ -111,7 +118,14 @@ impl Orders {
         match refusal {
             Some(why) => out.push(Effect::Answer { ticket, answer: Answer::Blocks(Err(why)) }),
             None => {
-                self.generating.push_back(Generating { ticket, payout, count, has_begun: false, found: Vec::new() });
+                self.generating.push_back(Generating {
+                    ticket,
+                    payout,
+                    count,
+                    has_begun: false,
+                    under_way: Vec::new(),
+                    found: Vec::new(),
+                });
             }
         }
     }
@@ -135,10 +149,47 @@ impl Orders {
         }
     }
 
-    /// A block of ours came too late, or was refused: an order that it was for still lacks it.
-    pub fn on_lost(&self, out: &mut Vec<Effect>) {
-        if self.generating.front().is_some_and(|order| order.has_begun) {
+    /// Blocks that orders still lack.
+    pub fn owed(&self) -> u64 {
+        self.generating.iter().map(|order| u64::from(order.count).saturating_sub(order.found.len() as u64)).sum()
+    }
+
+    /// Our miners have found a block; whether it is for an order. `ours`: whom the node's own blocks pay.
+    pub fn on_mined(&mut self, block: &CheckedBlock, ours: Option<&Payout>) -> bool {
+        let Some(order) = self.generating.front_mut().filter(|order| order.has_begun) else { return false };
+        // One that was found just before it may pay somebody else.
+        let pays = order.payout.as_ref().or(ours).is_some_and(|payout| is_paid(payout, block));
+        if pays {
+            order.under_way.push(block.id());
+        }
+        pays
+    }
+
+    /// A block that was for an order came too late, or was refused: the order still lacks it.
+    pub fn on_lost(&mut self, id: &Hash, out: &mut Vec<Effect>) {
+        if let Some(order) = self.generating.front_mut()
+            && order.takes(id)
+        {
             out.push(Effect::Generate { count: 1 });
+        }
+    }
+
+    /// Nobody waits for this order any more.
+    pub fn withdraw(&mut self, ticket: Ticket, out: &mut Vec<Effect>) {
+        let withdrawn = self.generating.iter().position(|order| order.ticket == ticket);
+        if withdrawn.and_then(|at| self.generating.remove(at)).is_some_and(|order| order.has_begun) {
+            out.push(Effect::Generate { count: 0 });
+        }
+    }
+
+    /// No more blocks on demand.
+    pub fn stop(&mut self, out: &mut Vec<Effect>) {
+        if self.generating.front().is_some_and(|order| order.has_begun) {
+            out.push(Effect::Generate { count: 0 });
+        }
+        for Generating { ticket, count, found, .. } in self.generating.drain(..) {
+            let why = format!("mining was stopped by order, after {} of {count} blocks", found.len());
+            out.push(Effect::Answer { ticket, answer: Answer::Blocks(Err(why)) });
         }
     }
 
@@ -154,8 +205,10 @@ impl Orders {
                 let (_, ticket) = self.submitted.swap_remove(at);
                 out.push(Effect::Answer { ticket, answer: Answer::Done(Ok(())) });
             } else if !is_active(meta) {
-                self.on_lost(out);
-            } else if let Some(order) = self.generating.front_mut().filter(|order| order.has_begun) {
+                self.on_lost(&meta.id, out);
+            } else if let Some(order) = self.generating.front_mut()
+                && order.takes(&meta.id)
+            {
                 order.found.push(meta.id);
                 if order.found.len() >= order.count as usize
                     && let Some(Generating { ticket, found, .. }) = self.generating.pop_front()
@@ -165,4 +218,20 @@ impl Orders {
             }
         }
     }
+}
+
+impl Generating {
+    /// Whether a block was found for it; it is not under way any more.
+    fn takes(&mut self, id: &Hash) -> bool {
+        let at = self.under_way.iter().position(|found| found == id);
+        at.map(|at| self.under_way.swap_remove(at)).is_some()
+    }
+}
+
+/// Whether a block's coinbase is the one that this payout makes.
+fn is_paid(payout: &Payout, block: &CheckedBlock) -> bool {
+    let bytes = block.bytes().get(HEADER_BYTES..HEADER_BYTES + COINBASE_BYTES);
+    let coinbase: Option<Coinbase> = bytes.and_then(|bytes| codec::decode(bytes).ok());
+    let Header { height, prev, .. } = *block.header();
+    coinbase.is_some_and(|coinbase| coinbase == payout.coinbase(height, prev, coinbase.output.amount))
 }

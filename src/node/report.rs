@@ -222,7 +222,7 @@ impl fmt::Display for Report {
                 free_bytes >> 20,
                 ROOM_MIN_BYTES >> 20
             ),
-            Self::Mining { begins: true } => f.write_str("mining"),
+            Self::Mining { begins: true } => f.write_str("ready to mine: there is nothing to catch up with"),
             Self::Mining { begins: false } => {
                 f.write_str("mining rests: there are blocks to catch up with, or there is no room for more")
             }

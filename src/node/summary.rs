@@ -22,6 +22,8 @@ pub struct Summary {
     pub outbound: usize,
     /// Addresses in the book.
     pub addresses: usize,
+    /// Those of them that were talked with once.
+    pub addresses_talked_with: usize,
     /// Banned addresses.
     pub bans: usize,
     /// Transactions that wait for a block.
@@ -38,6 +40,8 @@ pub struct Summary {
     pub coins: usize,
     /// Whether there is something to mine on.
     pub can_mine: bool,
+    /// Blocks that orders for them still lack.
+    pub blocks_owed: u64,
     /// Whether the disk has room for blocks.
     pub room: Room,
 }
@@ -57,6 +61,7 @@ impl Node {
             inbound,
             outbound: peers.len() - inbound,
             addresses: self.addresses().len(),
+            addresses_talked_with: self.addresses().talked_with(),
             bans: peers.bans().len(),
             pool_transactions: pool.len(),
             pool_bytes: pool.used_bytes(),
@@ -65,6 +70,7 @@ impl Node {
             headers: chain.headers().len(),
             coins: chain.ledger().len(),
             can_mine: self.is_mining(),
+            blocks_owed: self.blocks_owed(),
             room: self.room(),
         }
     }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::rpc::fault::{Code, Fault};
+use crate::rpc::http::IsWanted;
 use crate::rpc::service::Service;
 
 /// Brackets within brackets: no question that means something has so many.
@@ -61,6 +62,8 @@ pub(super) struct Call<'a> {
     pub(super) method: &'static Method,
     /// JSON; `None` if none were sent.
     pub(super) params: Option<&'a str>,
+    /// Whether whoever asked still waits.
+    pub(super) is_wanted: IsWanted<'a>,
     pub(super) out: &'a mut Vec<u8>,
 }
 

@@ -3,7 +3,7 @@
 //! One connection, kept as long as the node keeps it, and one question at a time. Nothing is waited for without
 //! an end, and no answer takes more memory than its cap. A question is sent once: whoever hears that the
 //! connection broke does not know whether it was understood, and only he can say whether to ask again. The one
-//! exception is a node that says it has no place free, for it has read nothing: it is asked again for two seconds.
+//! exception is a node that says it has no place free, for it has read nothing: it is asked again for five seconds.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +29,7 @@ const FIELDS_MAX: usize = 64;
 /// What is read at a time.
 const READ_BYTES: usize = 64 << 10;
 /// How often a node without a free place is asked again, and after what time each.
-const BUSY_TRIES: (u32, Duration) = (20, Duration::from_millis(100));
+const BUSY_TRIES: (u32, Duration) = (100, Duration::from_millis(50));
 /// Of what a node says in words.
 const WORDS_MAX: usize = 300;
 

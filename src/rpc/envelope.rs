@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::rpc::call::{Call, DEPTH_MAX, Method, is_too_deep};
 use crate::rpc::fault::{Code, Fault};
-use crate::rpc::http::{Method as Verb, Request, Response, Status};
+use crate::rpc::http::parse::BODY_BYTES_MAX;
+use crate::rpc::http::{IsWanted, Method as Verb, Request, Response, Status};
 use crate::rpc::methods::METHODS;
 use crate::rpc::service::{Service, needs_cookie};
 
@@ -75,7 +76,7 @@ impl<'de> Deserialize<'de> for Batch<'de> {
 type Understood<'a> = Result<(Envelope<'a>, Option<&'static Method>), Fault>;
 
 /// Answers what was sent to `/json_rpc`.
-pub(super) fn answer(service: &Service, request: &Request<'_>) -> Response {
+pub(super) fn answer(service: &Service, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
     if request.method != Verb::Post {
         return Response::method_not_allowed("POST");
     }
@@ -83,8 +84,12 @@ pub(super) fn answer(service: &Service, request: &Request<'_>) -> Response {
         Ok(text) => text,
         Err(fault) => return unreadable(&fault),
     };
+    let is_large = text.len() > BODY_BYTES_MAX;
     if text.trim_start().starts_with('[') {
-        return answer_batch(service, request, text);
+        if is_large {
+            return unreadable(&too_large());
+        }
+        return answer_batch(service, request, is_wanted, text);
     }
     let (envelope, method) = match understand(text) {
         Ok(understood) => understood,
@@ -93,8 +98,11 @@ pub(super) fn answer(service: &Service, request: &Request<'_>) -> Response {
     if let Some(refused) = method.and_then(|method| needs_cookie(method, request)) {
         return refused;
     }
+    if is_large && !method.is_some_and(|method| method.names.contains(&"submit_block")) {
+        return unreadable(&too_large());
+    }
     let mut out = Vec::with_capacity(2 << 10);
-    answer_one(service, &envelope, method, &mut out);
+    answer_one((service, is_wanted), &envelope, method, &mut out);
     finished(out)
 }
 
@@ -111,7 +119,7 @@ pub(super) fn text_of(body: &[u8]) -> Result<&str, Fault> {
     Ok(text)
 }
 
-fn answer_batch(service: &Service, request: &Request<'_>, text: &str) -> Response {
+fn answer_batch(service: &Service, request: &Request<'_>, is_wanted: IsWanted<'_>, text: &str) -> Response {
     let questions: Batch<'_> = match serde_json::from_str(text) {
         Ok(questions) => questions,
         Err(error) => return unreadable(&fault_of(&error)),
@@ -142,7 +150,7 @@ fn answer_batch(service: &Service, request: &Request<'_>, text: &str) -> Respons
                     push_fault(&mut out, &Fault::new(Code::TooLong, message), Some(id));
                 }
             }
-            Ok((envelope, method)) => answer_one(service, envelope, *method, &mut out),
+            Ok((envelope, method)) => answer_one((service, is_wanted), envelope, *method, &mut out),
         }
         if out.len() == from {
             out.truncate(begun);
@@ -181,14 +189,19 @@ fn fault_of(error: &serde_json::Error) -> Fault {
 }
 
 /// Does what one question wants and appends the answer, if one is wanted.
-fn answer_one(service: &Service, envelope: &Envelope<'_>, method: Option<&'static Method>, out: &mut Vec<u8>) {
+fn answer_one(
+    (service, is_wanted): (&Service, IsWanted<'_>),
+    envelope: &Envelope<'_>,
+    method: Option<&'static Method>,
+    out: &mut Vec<u8>,
+) {
     let begun = out.len();
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(envelope.id.map_or("null", RawValue::get).as_bytes());
     out.extend_from_slice(b",\"result\":");
     let params = envelope.params.map(RawValue::get);
     let outcome = match method {
-        Some(method) => (method.answer)(Call { service, method, params, out }),
+        Some(method) => (method.answer)(Call { service, method, params, is_wanted, out }),
         None => Err(Fault::new(Code::Method, format!("there is no method `{}` here", envelope.method))),
     };
     match outcome {
@@ -209,6 +222,10 @@ fn push_fault(out: &mut Vec<u8>, fault: &Fault, id: Option<&RawValue>) {
     out.extend_from_slice(b",\"error\":");
     serde_json::to_writer(&mut *out, &fault.sent()).expect("memory takes every answer of ours");
     out.push(b'}');
+}
+
+fn too_large() -> Fault {
+    Fault::new(Code::Request, "only `submit_block`, and not in a batch, may take more than 256 KiB")
 }
 
 /// The answer to what nobody can make sense of.

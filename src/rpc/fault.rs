@@ -44,6 +44,8 @@ pub(super) enum Code {
     TooLong,
     /// An order that cannot be followed.
     Refused,
+    /// An order that was heard, and of which nothing more is known.
+    Late,
 }
 
 impl Code {
@@ -64,6 +66,7 @@ impl Code {
             Self::Busy => -9,
             Self::TooLong => -19,
             Self::Refused => -32000,
+            Self::Late => -32001,
         }
     }
 
@@ -71,7 +74,7 @@ impl Code {
     pub(super) fn status(self) -> Status {
         match self {
             Self::NotFound => Status::NotFound,
-            Self::Internal => Status::InternalError,
+            Self::Internal | Self::Late => Status::InternalError,
             // Nothing was begun: whoever comes again soon may be luckier.
             Self::Busy => Status::ServiceUnavailable,
             Self::Refused | Self::BlockRefused => Status::Conflict,
@@ -104,6 +107,11 @@ impl Fault {
         Self { code, message }
     }
 
+    /// An answer of another kind than the order's.
+    pub(super) fn mixed_up() -> Self {
+        Self::new(Code::Internal, "the node answered another question; this is a bug")
+    }
+
     /// For an answer.
     pub(super) fn sent(&self) -> Sent<'_> {
         Sent { code: self.code.number(), message: &self.message }
@@ -120,6 +128,11 @@ impl From<StoreError> for Fault {
 
 impl From<HandleError> for Fault {
     fn from(error: HandleError) -> Self {
-        Self::new(Code::Internal, error.to_string())
+        let code = match error {
+            HandleError::Stopping => Code::Internal,
+            HandleError::Busy { .. } => Code::Busy,
+            HandleError::Late { .. } => Code::Late,
+        };
+        Self::new(code, error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use crate::blockchain::storage::Room;
 use crate::rpc::http::{Response, Status};
 use crate::rpc::service::{Service, failed};
-use crate::runtime::handle::TURN_BOUNDS_US;
+use crate::runtime::handle::{TURN_BOUNDS_US, Turns};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -38,7 +38,9 @@ pub(super) fn answer(service: &Service) -> Response {
         return failed(&error.into());
     }
     others(&mut text, service);
-    turns(&mut text, service);
+    let board = service.node().board();
+    turns(&mut text, "spindle_owner_turn", "How long the owner's turns took.", board.turns());
+    turns(&mut text, "spindle_owner_look", "How long it was looked at between two turns, for answers.", board.looks());
     http(&mut text, service);
     process(&mut text);
     Response::new(Status::Ok, CONTENT_TYPE, text.0.into_bytes())
@@ -86,20 +88,18 @@ fn others(text: &mut Text, service: &Service) {
 }
 
 /// A histogram in the form that Prometheus has for it: each class holds those before it.
-fn turns(text: &mut Text, service: &Service) {
-    const NAME: &str = "spindle_owner_turn_seconds";
-    text.family(NAME, "histogram", "How long the owner's turns took.");
-    let turns = service.node().board().turns();
+fn turns(text: &mut Text, name: &str, help: &str, turns: &Turns) {
+    text.family(&format!("{name}_seconds"), "histogram", help);
     let mut sum = 0;
     for (bound_us, count) in TURN_BOUNDS_US.into_iter().zip(turns.counts()) {
         sum += count;
         let bound = if bound_us == u64::MAX { "+Inf".into() } else { seconds(bound_us) };
-        text.sample(&format!("{NAME}_bucket"), &format!("{{le=\"{bound}\"}}"), sum);
+        text.sample(&format!("{name}_seconds_bucket"), &format!("{{le=\"{bound}\"}}"), sum);
     }
-    text.sample(&format!("{NAME}_sum"), "", seconds(turns.sum_us()));
-    text.sample(&format!("{NAME}_count"), "", sum);
+    text.sample(&format!("{name}_seconds_sum"), "", seconds(turns.sum_us()));
+    text.sample(&format!("{name}_seconds_count"), "", sum);
     let help = "The longest of them since the start.";
-    text.figure("spindle_owner_turn_longest_seconds", "gauge", help, seconds(turns.longest_us()));
+    text.figure(&format!("{name}_longest_seconds"), "gauge", help, seconds(turns.longest_us()));
 }
 
 fn http(text: &mut Text, service: &Service) {

@@ -13,7 +13,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::rpc::cookie::{COOKIE_FILE, CookieFile};
 use crate::rpc::http::counters::Counters;
-use crate::rpc::http::{self, Handler, Limits, Server};
+use crate::rpc::http::{self, Limits, Server};
 use crate::rpc::service::Service;
 use crate::runtime::handle::Handle;
 
@@ -63,10 +63,9 @@ impl Rpc {
         let counters = Arc::new(Counters::default());
         let service = Service::new(node, Arc::clone(&counters), stopping).map_err(RpcError::Random)?;
         let cookie = CookieFile::create(data_dir).map_err(RpcError::Cookie)?;
-        let handler: Handler = Arc::new(move |request| service.answer(request));
         let config =
             http::Config { listener, cookie: cookie.cookie().clone(), names, counters, limits: Limits::default() };
-        let server = Server::start(config, handler).map_err(RpcError::Start)?;
+        let server = Server::start(config, Arc::new(service)).map_err(RpcError::Start)?;
         log::info!(
             "rpc on http://{}; changes take the cookie in {}",
             server.address(),

@@ -9,7 +9,8 @@
 //!
 //! Answers are bounded. Up to [`ANSWER_BYTES`] each connection may have one in memory. What could be that large, or
 //! takes a whole block to make, is made by one at a time, who holds [`Service::making`]; the others wait a moment and
-//! are then told that the node is busy. Of answers that are larger still there is one ([`Service::hold_large`]).
+//! are then told that the node is busy. A block that is submitted takes part in that until it is checked, and keeps only
+//! others who submit waiting until it is durable. Of answers that are larger still there is one ([`Service::hold_large`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, select};
+use crossbeam_channel::{Receiver, after, select, tick};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::blockchain::params::BLOCK_BYTES_MAX;
-use crate::network::limits::RPC_BYTES;
+use crate::network::limits::{CHECKED_BYTES, RPC_BYTES};
 use crate::node::orders::{Answer, Order};
 use crate::rpc::binary;
 use crate::rpc::call::{Call, Method};
@@ -29,8 +30,9 @@ use crate::rpc::chain::Chain;
 use crate::rpc::envelope::{self, text_of};
 use crate::rpc::fault::{Code, Fault};
 use crate::rpc::http::counters::Counters;
+use crate::rpc::http::parse::{BODY_BYTES_MAX, LARGE_BODY_BYTES_MAX};
 use crate::rpc::http::server::{self, CONNECTIONS_MAX};
-use crate::rpc::http::{Method as Verb, Request, Response, Status};
+use crate::rpc::http::{Handler, IsWanted, Method as Verb, Request, Response, Status};
 use crate::rpc::methods::mining::Packed;
 use crate::rpc::methods::transactions::TXS_BYTES;
 use crate::rpc::methods::{METHODS, PATHS};
@@ -44,12 +46,26 @@ pub(super) const ANSWER_BYTES: usize = 1 << 20;
 const LARGE_LIMIT: Duration = Duration::from_secs(16);
 /// What is at hand while a large answer is made: the largest block as bytes and taken apart, another in the buffer.
 const MAKING_BYTES: usize = 4 * BLOCK_BYTES_MAX;
+/// While a block that was submitted is with the owner: the block, and what its request had more than others. Its answer
+/// is small, so that it takes the place of one.
+const SUBMITTING_BYTES: usize = CHECKED_BYTES + (LARGE_BODY_BYTES_MAX - BODY_BYTES_MAX);
+const _: () = assert!(SUBMITTING_BYTES >= ANSWER_BYTES, "the greater of the two is counted");
 const _: () = assert!(
-    server::SUM_BYTES + CONNECTIONS_MAX * ANSWER_BYTES + (TXS_BYTES - ANSWER_BYTES) + MAKING_BYTES <= RPC_BYTES,
+    server::SUM_BYTES
+        + (CONNECTIONS_MAX - 1) * ANSWER_BYTES
+        + SUBMITTING_BYTES
+        + (TXS_BYTES - ANSWER_BYTES)
+        + MAKING_BYTES
+        <= RPC_BYTES,
     "whatever clients ask, it is what limits.rs counts"
 );
+const _: () = assert!(BLOCK_BYTES_MAX <= LARGE_BODY_BYTES_MAX, "the largest block can be submitted");
+/// Where a block may come, which is larger than anything else that is asked.
+const LARGE_PATHS: [&str; 2] = ["/json_rpc", "/submit_block.bin"];
 /// For whoever makes a large answer before: each takes some ten milliseconds.
 const MAKING_LIMIT: Duration = Duration::from_secs(2);
+/// Whoever waits for an order looks so often whether its client is still there.
+const LOOK: Duration = Duration::from_millis(500);
 /// Orders whose end may be far that are waited for at a time: each keeps a connection.
 const WAITS_MAX: usize = 3;
 
@@ -66,6 +82,8 @@ pub struct Service {
     pub(super) node_secret: [u8; 32],
     /// For what needs a whole block in memory; blocks are read into it.
     making: Mutex<Vec<u8>>,
+    /// For a block that is submitted, until it is durable.
+    submitting: Mutex<()>,
     /// Whose answer is larger than others', and when it is gone at the latest.
     large: Mutex<Option<(ThreadId, Instant)>>,
     waits: AtomicUsize,
@@ -96,6 +114,7 @@ impl Service {
             stopping,
             node_secret,
             making: Mutex::default(),
+            submitting: Mutex::default(),
             large: Mutex::default(),
             waits: AtomicUsize::new(0),
             durable_from: AtomicU64::new(0),
@@ -103,14 +122,18 @@ impl Service {
         })
     }
 
-    /// The answer to a request that may read.
+    /// The answer to a request that may read, for somebody who waits for it however long it takes.
     pub fn answer(&self, request: &Request<'_>) -> Response {
+        self.answer_while(request, &|| true)
+    }
+
+    fn answer_while(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
         match request.path {
-            "/json_rpc" => envelope::answer(self, request),
+            "/json_rpc" => envelope::answer(self, request, is_wanted),
             "/" => only_get(request).unwrap_or_else(page::answer),
             "/metrics" => only_get(request).unwrap_or_else(|| metrics::answer(self)),
             path => match Method::find(PATHS, path) {
-                Some(method) => self.answer_path(method, request),
+                Some(method) => self.answer_path(method, request, is_wanted),
                 None => binary::answer(self, request).unwrap_or_else(Response::not_found),
             },
         }
@@ -137,6 +160,12 @@ impl Service {
         turn.ok_or_else(|| Fault::new(Code::Busy, "the node is busy with other large answers; ask again in a moment"))
     }
 
+    /// For whoever submits a block: one at a time, and nobody who only reads waits for it.
+    pub(super) fn submitting(&self) -> Result<MutexGuard<'_, ()>, Fault> {
+        let turn = self.submitting.try_lock_for(MAKING_LIMIT);
+        turn.ok_or_else(|| Fault::new(Code::Busy, "another block is being taken; submit yours again in a moment"))
+    }
+
     /// For an answer of more than [`ANSWER_BYTES`]: there is one at a time, which goes when its thread answers again,
     /// when there is no other connection than this one, or when its time is over.
     pub(super) fn hold_large(&self) -> Result<(), Fault> {
@@ -151,23 +180,29 @@ impl Service {
         Ok(())
     }
 
-    /// Gives an order and waits for what becomes of it; not longer than until the server stops.
-    pub(super) fn order(&self, order: Order, limit: Duration) -> Result<Answer, Fault> {
+    /// Gives an order and waits for what becomes of it; not longer than until the server stops, or nobody wants to
+    /// know any more. An order that is not waited for is withdrawn.
+    pub(super) fn order(&self, order: Order, limit: Duration, is_wanted: IsWanted<'_>) -> Result<Answer, Fault> {
         let until = Instant::now() + limit;
-        let answer = self.node().give(order, limit)?;
-        let late = after(until.saturating_duration_since(Instant::now()));
-        select! {
-            recv(answer) -> answer => answer.map_err(|_| HandleError::Stopping.into()),
-            recv(self.stopping) -> _ => Err(HandleError::Stopping.into()),
-            recv(late) -> _ => Err(HandleError::Late { limit_ms: limit.as_millis() }.into()),
+        let waiting = self.node().give(order, limit)?;
+        let (late, looks) = (after(until.saturating_duration_since(Instant::now())), tick(LOOK));
+        loop {
+            select! {
+                recv(waiting.answer()) -> answer => return answer.map_err(|_| HandleError::Stopping.into()),
+                recv(self.stopping) -> _ => return Err(HandleError::Stopping.into()),
+                recv(late) -> _ => return Err(HandleError::Late { limit_ms: limit.as_millis() }.into()),
+                recv(looks) -> _ => if !is_wanted() {
+                    return Err(Fault::new(Code::Refused, "whoever asked has gone"));
+                },
+            }
         }
     }
 
     /// The same for an order that says no more than whether it was followed.
     pub(super) fn have_done(&self, order: Order, limit: Duration) -> Result<(), Fault> {
-        match self.order(order, limit)? {
+        match self.order(order, limit, &|| true)? {
             Answer::Done(done) => done.map_err(|why| Fault::new(Code::Refused, why)),
-            Answer::Blocks(_) => Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+            Answer::Blocks(_) => Err(Fault::mixed_up()),
         }
     }
 
@@ -181,7 +216,7 @@ impl Service {
     }
 
     /// A path that stands for a method: its parameters are the body.
-    fn answer_path(&self, method: &'static Method, request: &Request<'_>) -> Response {
+    fn answer_path(&self, method: &'static Method, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
         if method.changes && request.method != Verb::Post {
             return Response::method_not_allowed("POST");
         }
@@ -192,9 +227,19 @@ impl Service {
         let answered = text_of(request.body).and_then(|text| {
             // Clients send no body at all where there are no parameters.
             let params = Some(text).filter(|text| !text.trim().is_empty());
-            (method.answer)(Call { service: self, method, params, out: &mut out })
+            (method.answer)(Call { service: self, method, params, is_wanted, out: &mut out })
         });
         answered.map_or_else(|fault| failed(&fault), |()| Response::json(out))
+    }
+}
+
+impl Handler for Service {
+    fn answer(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
+        self.answer_while(request, is_wanted)
+    }
+
+    fn large_paths(&self) -> &'static [&'static str] {
+        &LARGE_PATHS
     }
 }
 

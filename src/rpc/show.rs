@@ -59,6 +59,8 @@ pub(super) struct BlockHeader {
     nonce: u64,
     num_txes: u16,
     orphan_status: bool,
+    /// A block's id is the hash that its work shows.
+    pow_hash: Hash,
     prev_hash: Hash,
     reward: u64,
     timestamp: u64,
@@ -91,6 +93,7 @@ impl BlockHeader {
             nonce,
             num_txes: front.transfers,
             orphan_status: !is_active,
+            pow_hash: meta.id,
             prev_hash: prev,
             reward: front.coinbase.map_or(0, |coinbase| coinbase.output.amount),
             timestamp: time / 1_000,

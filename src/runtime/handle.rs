@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use crate::blockchain::params::Params;
@@ -30,7 +30,7 @@ use crate::runtime::trail::Trails;
 /// Questions and orders that wait for the owner; more wait in their own threads. 16 × 200 B, and what they carry:
 /// a transaction or a block each.
 pub(crate) const ASKS_MAX: usize = 16;
-/// Orders whose answers are awaited. An answer for which nobody waits any more is forgotten.
+/// Orders whose answers are awaited. One for which nobody waits any more is withdrawn.
 const TICKETS_MAX: usize = 64;
 /// For the answer to a question: the owner's turns take milliseconds.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(crate) enum Ask {
     /// Let this look.
     Look(Look),
     /// Do this, and tell.
-    Order(Order, Sender<Answer>),
+    Order(Order, Reply),
 }
 
 impl std::fmt::Debug for Ask {
@@ -52,6 +52,33 @@ impl std::fmt::Debug for Ask {
             Self::Look(_) => f.write_str("Look"),
             Self::Order(order, _) => order.fmt(f),
         }
+    }
+}
+
+/// Where the answer to an order goes.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    answer: Sender<Answer>,
+    /// Breaks when nobody waits any more.
+    waits: Receiver<()>,
+}
+
+/// An order under way, in the hands of whoever gave it. Dropped before the answer has come, it withdraws the order.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: Receiver<Answer>,
+    _waits: Sender<()>,
+}
+
+impl Waiting {
+    fn new() -> (Reply, Self) {
+        let ((answer, heard), (waits, gone)) = (bounded(1), bounded(0));
+        (Reply { answer, waits: gone }, Self { answer: heard, _waits: waits })
+    }
+
+    /// What becomes of it comes through here, which breaks when the node ends.
+    pub fn answer(&self) -> &Receiver<Answer> {
+        &self.answer
     }
 }
 
@@ -95,7 +122,13 @@ pub enum HandleError {
     /// The node has ended, or is about to.
     #[error("the node is stopping")]
     Stopping,
-    /// It is at something else.
+    /// It is at something else, and has begun nothing of what was asked for.
+    #[error("the node has been at something else for {limit_ms} ms; nothing was begun, so ask again in a moment")]
+    Busy {
+        /// The limit.
+        limit_ms: u128,
+    },
+    /// It has heard the order and is not done with it.
     #[error("there is no answer within {limit_ms} ms; what was asked for may still come about")]
     Late {
         /// The limit.
@@ -163,27 +196,31 @@ impl Handle {
             // Whoever asked may have given up.
             let _ = reply.try_send(look(view));
         });
-        self.send(Ask::Look(look), &answer, LOOK_LIMIT)
+        // To look is to begin nothing.
+        let looked = self.send(Ask::Look(look), &answer, LOOK_LIMIT);
+        looked.map_err(|error| match error {
+            HandleError::Late { limit_ms } => HandleError::Busy { limit_ms },
+            other => other,
+        })
     }
 
     /// Gives an order, and waits for what becomes of it.
     pub fn order(&self, order: Order, limit: Duration) -> Result<Answer, HandleError> {
-        let (reply, answer) = bounded(1);
-        self.send(Ask::Order(order, reply), &answer, limit)
+        let (reply, waiting) = Waiting::new();
+        self.send(Ask::Order(order, reply), &waiting.answer, limit)
     }
 
-    /// Gives an order and does not wait: what becomes of it comes through the channel, which breaks when the node
-    /// ends. For whoever has to look at something else meanwhile.
-    pub fn give(&self, order: Order, limit: Duration) -> Result<Receiver<Answer>, HandleError> {
-        let (reply, answer) = bounded(1);
+    /// Gives an order and does not wait, for whoever has to look at something else meanwhile.
+    pub fn give(&self, order: Order, limit: Duration) -> Result<Waiting, HandleError> {
+        let (reply, waiting) = Waiting::new();
         self.bring(Ask::Order(order, reply), Instant::now() + limit, limit)?;
-        Ok(answer)
+        Ok(waiting)
     }
 
     fn bring(&self, ask: Ask, until: Instant, limit: Duration) -> Result<(), HandleError> {
-        let late = HandleError::Late { limit_ms: limit.as_millis() };
+        let busy = HandleError::Busy { limit_ms: limit.as_millis() };
         let sent = self.asks.send_deadline(ask, until);
-        sent.map_err(|error| if error.is_timeout() { late } else { HandleError::Stopping })
+        sent.map_err(|error| if error.is_timeout() { busy } else { HandleError::Stopping })
     }
 
     fn send<T>(&self, ask: Ask, answer: &Receiver<T>, limit: Duration) -> Result<T, HandleError> {
@@ -201,24 +238,46 @@ impl Handle {
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
     next: u64,
-    waiting: BTreeMap<Ticket, Sender<Answer>>,
+    waiting: BTreeMap<Ticket, Reply>,
+    /// Whose answers nobody waits for; the node has not heard of it yet.
+    given_up: Vec<Ticket>,
 }
 
 impl Tickets {
-    pub(crate) fn draw(&mut self, reply: Sender<Answer>) -> Ticket {
-        if self.waiting.len() >= TICKETS_MAX {
-            self.waiting.pop_first();
+    pub(crate) fn draw(&mut self, reply: Reply) -> Ticket {
+        if self.waiting.len() >= TICKETS_MAX
+            && let Some((oldest, _)) = self.waiting.pop_first()
+        {
+            self.given_up.push(oldest);
         }
-        let ticket = Ticket(self.next);
-        self.next += 1;
+        let ticket = self.fresh();
         self.waiting.insert(ticket, reply);
         ticket
+    }
+
+    fn fresh(&mut self) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        ticket
+    }
+
+    /// Looks who does not wait any more.
+    pub(crate) fn look(&mut self) {
+        let gone = |reply: &Reply| reply.waits.try_recv() == Err(TryRecvError::Disconnected);
+        let gone = self.waiting.extract_if(.., |_, reply| gone(reply));
+        self.given_up.extend(gone.map(|(ticket, _)| ticket));
+    }
+
+    /// An order that withdraws one that nobody waits for, with its own ticket.
+    pub(crate) fn withdrawal(&mut self) -> Option<(Ticket, Order)> {
+        let given_up = self.given_up.pop()?;
+        Some((self.fresh(), Order::Withdraw(given_up)))
     }
 
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         if let Some(reply) = self.waiting.remove(&ticket) {
             // Whoever asked may have given up.
-            let _ = reply.try_send(answer);
+            let _ = reply.answer.try_send(answer);
         }
     }
 }
@@ -228,6 +287,7 @@ impl Tickets {
 pub struct Board {
     state: Mutex<(Summary, Mining)>,
     turns: Turns,
+    looks: Turns,
     trails: Trails,
     started: Now,
 }
@@ -248,6 +308,7 @@ impl Board {
         Self {
             state: Mutex::new((*summary, Mining::default())),
             turns: Turns::default(),
+            looks: Turns::default(),
             trails: Trails::default(),
             started,
         }
@@ -266,6 +327,11 @@ impl Board {
     /// How long the owner's turns took.
     pub fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// How long those took who looked at the node between two turns.
+    pub fn looks(&self) -> &Turns {
+        &self.looks
     }
 
     /// The ways of the last tips through the threads.
@@ -290,7 +356,7 @@ impl Board {
 /// Least upper bounds of the classes of turns, in microseconds.
 pub const TURN_BOUNDS_US: [u64; 8] = [50, 200, 1_000, 5_000, 20_000, 100_000, 500_000, u64::MAX];
 
-/// How long the owner's turns took: from taking an event to the last of its effects.
+/// How long the owner's turns took: from taking an event to the last of its effects; or those took who looked.
 #[derive(Debug, Default)]
 pub struct Turns {
     counts: [AtomicU64; TURN_BOUNDS_US.len()],

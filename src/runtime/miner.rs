@@ -129,9 +129,9 @@ impl MinerDesk {
         self.shared.change(|desk| (desk.template, desk.found) = (template, None));
     }
 
-    /// So many blocks at once, whatever the pace.
+    /// So many blocks at once, whatever the pace; 0: none of those that are owed any more.
     pub(crate) fn generate(&self, count: u32) -> io::Result<()> {
-        self.shared.change(|desk| desk.owed = desk.owed.saturating_add(count));
+        self.shared.change(|desk| desk.owed = if count == 0 { 0 } else { desk.owed.saturating_add(count) });
         self.start(1)
     }
 }

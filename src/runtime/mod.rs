@@ -209,7 +209,8 @@ impl Opened {
 
     /// Starts the threads.
     pub fn run(self) -> Result<Daemon, DaemonError> {
-        let Self { config, listener, address, node_config, node, opening, disk, clock, pool, asked_to_stop } = self;
+        let Self { config, listener, address, node_config, node, opening, disk, clock, pool, .. } = self;
+        let (stop, asked_to_stop) = self.asked_to_stop;
         let reader = node.reader();
         let (control, controls) = bounded(CONTROL_MAX);
         let (asker, asks) = bounded(ASKS_MAX);
@@ -224,19 +225,18 @@ impl Opened {
             clock,
         };
         let network = P2PNode::new(network, sender).map_err(start_error("network"))?;
-        let index = TxIndex::open(Arc::clone(&disk), reader.clone(), node.chain().store().identity())?;
-        let disk = DiskThread::start(disk, node.syncer(), node.chain().store().identity(), control.clone());
+        let identity = node.chain().store().identity();
+        let index = Arc::new(TxIndex::open(Arc::clone(&disk), reader.clone(), identity)?);
+        let disk = DiskThread::start(disk, node.syncer(), identity, control.clone());
         let (disk, disk_desk) = disk.map_err(start_error("disk thread"))?;
         let (verify, verify_desk) =
             VerifyThread::start(pool.verifier(), control.clone()).map_err(start_error("verifying thread"))?;
-        let miner = MinerConfig { params: Arc::clone(&config.params), threads: config.mining_threads, clock };
-        let started = MinerThreads::start(miner, control.clone());
+        let started = MinerThreads::start(miner_config(&config, clock), control.clone());
         let (miners, miner) = started.map_err(start_error("mining threads"))?;
         let peers = network.start().map_err(start_error("listening thread"))?;
         let now = clock.now();
         let tracker = Tracker::new(node.chain().tip());
         let board = Arc::new(Board::new(&node.summary(now), now));
-        let index = Arc::new(index);
         let started = IndexThread::start(Arc::clone(&index), Arc::clone(&board));
         let (indexer, index_desk) = started.map_err(start_error("indexing thread"))?;
         let handle = Handle {
@@ -246,7 +246,7 @@ impl Opened {
             board: Arc::clone(&board),
             params: Arc::clone(&config.params),
             verifier: Verifier::new(random()?, None),
-            stop: StopHandle(asked_to_stop.0),
+            stop: StopHandle(stop),
             clock,
         };
         let ports = Ports {
@@ -268,7 +268,6 @@ impl Opened {
         };
         tell_of_start(&config, address);
         let owner = Owner::start(node, ports, control)?;
-        let asked_to_stop = asked_to_stop.1;
         Ok(Daemon { handle, opening, address, asked_to_stop, owner, peers, miners, indexer, verify, disk, pool })
     }
 }
@@ -393,6 +392,10 @@ fn random<const N: usize>() -> Result<[u8; N], DaemonError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(DaemonError::Random)?;
     Ok(bytes)
+}
+
+fn miner_config(config: &Config, clock: Clock) -> MinerConfig {
+    MinerConfig { params: Arc::clone(&config.params), threads: config.mining_threads, clock }
 }
 
 fn node_config(config: &Config, address: SocketAddr) -> Result<NodeConfig, DaemonError> {

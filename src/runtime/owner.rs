@@ -1,8 +1,8 @@
 //! The chain owner's loop. This thread alone changes the chain, and it never waits for a peer or for
 //! the disk.
 //!
-//! Control comes first, then peers and those who ask, one after the other, then time. A tick is handled after those who were in the inbox
-//! before it (no deadline passes for somebody whose answer is already here) and before those who came
+//! Control comes first, then peers and those who ask, one after the other, then time. A tick is handled after those who
+//! were in the inbox before it (no deadline passes for somebody whose answer is already here) and before those who came
 //! after it (no flood keeps time from passing). A turn that was cut short goes on between two inputs.
 
 use crossbeam_channel::{Receiver, RecvError, after, never, select_biased};
@@ -135,7 +135,9 @@ pub(crate) fn run(mut node: Node, mut ports: Ports) -> Result<(), StoreError> {
         let event = match ports.next(node.has_more()) {
             Next::Event(event) => event,
             Next::Look(look) => {
+                let begun = Instant::now();
                 look(&ports.view(&node));
+                ports.board.looks().add(begun.elapsed());
                 continue;
             }
             Next::Stop => break,
@@ -175,6 +177,9 @@ impl Ports {
         if let Some(input) = self.network.take_stillborn() {
             return Next::Event(self.network.admit(input));
         }
+        if let Some((ticket, order)) = self.tickets.withdrawal() {
+            return Next::Event(Event::Order { ticket, order });
+        }
         match self.queue.next(&self.control, &self.inbox, &self.asks, &self.ticks, busy) {
             Picked::Control(control) => next_of(control),
             Picked::Input(input) => {
@@ -186,6 +191,7 @@ impl Ports {
                 Next::Event(Event::Order { ticket: self.tickets.draw(reply), order })
             }
             Picked::Tick => {
+                self.tickets.look();
                 let (hashes, hashes_per_s) = self.miner.hashes();
                 self.board.publish_mining(Mining { threads: self.miner.threads(), hashes, hashes_per_s });
                 Next::Event(Event::Tick)

@@ -1,5 +1,10 @@
 //! Eight places: who gets one, who makes room, who is told to come back, and how all of it ends.
 
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spindle::rpc::client::Client;
 use spindle::rpc::http::{Limits, Status};
 
 use crate::world::{LONG, Raw, World, wait_until};
@@ -94,6 +99,109 @@ fn half_open_requests_end_at_their_limit() {
         assert!(answer.is_none_or(|answer| [408, 503].contains(&answer.status)));
     }
     assert!(world.answers(Status::RequestTimeout) >= 7);
+}
+
+/// Goal: strangers' half requests and those on trial make room for whoever shows the cookie, and hear so; never for
+/// each other. Method: limits that end nothing; seven half-open requests and a silent one in the kept place, refilled
+/// after each of six holders, who keep their places; each may be told to come back a counted number of times.
+#[test]
+fn half_open_requests_make_room_for_a_holder() {
+    let world = World::new(LONG);
+    let half = || {
+        let mut raw = world.connect();
+        raw.say("GET / HTTP/1.1\r\nHost: ");
+        raw
+    };
+    let mut strangers: Vec<Raw> = (0..8).map(|_| half()).collect();
+    wait_until("all places are taken", || world.counters.connections() == 8);
+    assert_eq!(world.connect().get("/").status, 503);
+    let login = strangers[0].login.clone();
+    let mut holders = Vec::new();
+    for _ in 0..6 {
+        let mut answer = None;
+        for _ in 0..50 {
+            let mut holder = world.connect();
+            holder.ask("POST", "/change", &login, b"");
+            answer = holder.answer().map(|answer| answer.status);
+            if answer == Some(200) {
+                holders.push(holder);
+                break;
+            }
+        }
+        assert_eq!(answer, Some(200));
+        strangers.push(half());
+    }
+    let told = strangers.iter_mut().filter(|raw| !raw.is_quiet()).map(|raw| raw.answer().map(|answer| answer.status));
+    let told: Vec<Option<u16>> = told.collect();
+    assert!(told.len() >= 6 && told.iter().all(|status| *status == Some(503)), "{told:?}");
+}
+
+/// Goal: strangers who come back at once lock no holder out. Method: seven half-open requests and eight clients that
+/// connect again whenever they are sent away, or have lost the kept place; meanwhile 20 questions with the cookie.
+#[test]
+fn strangers_who_come_back_lock_no_holder_out() {
+    let world = World::new(Limits { trial_moment_ms: Limits::default().trial_moment_ms, ..LONG });
+    let mut half: Vec<Raw> = (0..7).map(|_| world.connect()).collect();
+    for raw in &mut half {
+        raw.say("GET / HTTP/1.1\r\nHost: ");
+    }
+    wait_until("seven are there", || world.counters.connections() == 7);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut raw = world.connect();
+                    raw.stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
+                    raw.say("GET / HTTP/1.1\r\n");
+                    // Its answer, its end or nothing: then the next.
+                    let _ = raw.stream.read(&mut [0; 64]);
+                }
+            });
+        }
+        for _ in 0..20 {
+            let asked = Client::new(world.address, Some(world.cookie.clone())).get("/");
+            is_over.store(asked.is_err(), Ordering::Relaxed);
+            assert_eq!(asked.expect("an answer"), b"hello\n");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Goal: nobody sits in the kept place. Method: no time at all for whoever is on trial; two who say nothing, the second
+/// of whom takes the first one's place.
+#[test]
+fn who_is_on_trial_makes_room_for_the_next() {
+    let world = World::new(Limits { trial_moment_ms: 0, ..EAGER });
+    let busy: Vec<Raw> = (0..7).map(|_| world.busy("")).collect();
+    let mut first = world.connect();
+    wait_until("it is on trial", || world.counters.connections() == 8);
+    let second = world.connect();
+    assert_eq!(first.answer().expect("an answer").status, 503);
+    assert!(first.is_closed());
+    assert!(second.is_quiet(), "it has the place now");
+    drop(world.release);
+    drop(busy);
+}
+
+/// Goal: the place of a request that is not whole at its limit is the next one's. Method: seven, of which none ever
+/// ends; the first of those that are told 408 has gone before a good request comes, which may lose the race with the
+/// server's last step a counted number of times.
+#[test]
+fn a_place_is_free_when_its_request_is_late() {
+    let world = World::new(Limits { read_ms: 200, ..LONG });
+    let mut half: Vec<Raw> = (0..7).map(|_| world.connect()).collect();
+    for raw in &mut half {
+        raw.say("GET / HTTP/1.1\r\nHost: ");
+    }
+    assert_eq!(half[0].answer().expect("an answer").status, 408);
+    assert!(half[0].is_closed());
+    let tries = (0..50).take_while(|_| {
+        let mut good = world.connect();
+        good.ask("GET", "/", "Connection: close\r\n", b"");
+        good.answer().is_none_or(|answer| answer.status != 200)
+    });
+    assert!(tries.count() < 50);
 }
 
 /// Goal: the kept place is given to one on trial at a time, who hears 503 when it is over. Method: seven busy

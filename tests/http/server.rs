@@ -1,12 +1,14 @@
 //! One connection: refusals, rights, order, and what clients do with time.
 
 use std::io::{ErrorKind, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
-use spindle::rpc::http::parse::BODY_BYTES_MAX;
-use spindle::rpc::http::{Limits, Status};
+use crossbeam_channel::{Sender, bounded};
+use spindle::rpc::http::parse::{BODY_BYTES_MAX, LARGE_BODY_BYTES_MAX};
+use spindle::rpc::http::{Handler, IsWanted, Limits, Request, Response, Status};
 
-use crate::world::{LONG, World};
+use crate::world::{LONG, PATIENCE, World, wait_until};
 
 /// Goal: a refusal is an answer, says that the connection ends, and ends it. Method: one of each status over a
 /// socket, with a second request behind it that nobody answers.
@@ -286,4 +288,70 @@ fn a_panic_is_a_500() {
         assert_eq!(world.connect().get("/panic").status, 500, "no thread is lost");
     }
     assert_eq!(world.connect().get("/").status, 200);
+}
+
+/// Goal: a handler that takes its time can tell that its client has gone. Method: one that answers only those who go; a
+/// client that waits, and goes.
+#[test]
+fn a_handler_hears_that_its_client_has_gone() {
+    struct Patient(Sender<()>);
+    impl Handler for Patient {
+        fn answer(&self, _: &Request<'_>, is_wanted: IsWanted<'_>) -> Response {
+            assert!(is_wanted());
+            self.0.send(()).expect("the test waits");
+            while is_wanted() {
+                std::thread::yield_now();
+            }
+            self.0.send(()).expect("the test waits");
+            Response::not_found()
+        }
+    }
+    let (said, heard) = bounded(2);
+    let mut world = World::with(LONG, Arc::new(Patient(said)));
+    let mut raw = world.connect();
+    raw.ask("GET", "/", "", b"");
+    heard.recv_timeout(PATIENCE).expect("it comes to the handler");
+    assert!(heard.is_empty(), "its client waits");
+    drop(raw);
+    heard.recv_timeout(PATIENCE).expect("its client has gone");
+    world.stop();
+}
+
+/// Goal: where a block may come, one larger body is taken at a time, and nothing is larger elsewhere or yet. Method: a
+/// handler that says how much came; a body of the largest size, another meanwhile, after it, and too much.
+#[test]
+fn one_large_body_is_taken_at_a_time() {
+    struct Sizes;
+    impl Handler for Sizes {
+        fn answer(&self, request: &Request<'_>, _: IsWanted<'_>) -> Response {
+            Response::text(Status::Ok, request.body.len().to_string())
+        }
+
+        fn large_paths(&self) -> &'static [&'static str] {
+            &["/block"]
+        }
+    }
+    let mut world = World::with(LONG, Arc::new(Sizes));
+    let post = |path: &str, bytes: usize| {
+        let mut raw = world.connect();
+        raw.say(format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {bytes}\r\n\r\n", world.address));
+        raw
+    };
+    let mut first = post("/block", LARGE_BODY_BYTES_MAX);
+    first.say(vec![b'x'; BODY_BYTES_MAX]);
+    let refused = |path: &str, bytes: usize| post(path, bytes).answer().map(|answer| answer.status);
+    // The first one's head may still be on its way.
+    wait_until("it is known", || refused("/block", BODY_BYTES_MAX + 1) == Some(503));
+    assert_eq!(refused("/", BODY_BYTES_MAX + 1), Some(413));
+    assert_eq!(refused("/block", LARGE_BODY_BYTES_MAX + 1), Some(413));
+    let mut small = post("/block", 3);
+    small.say("abc");
+    assert_eq!(small.answer().expect("an answer").text(), "3\n");
+    first.say(vec![b'x'; LARGE_BODY_BYTES_MAX - BODY_BYTES_MAX]);
+    assert_eq!(first.answer().expect("an answer").text(), format!("{LARGE_BODY_BYTES_MAX}\n"));
+    let mut second = post("/block", BODY_BYTES_MAX + 1);
+    second.say(vec![b'x'; BODY_BYTES_MAX + 1]);
+    assert_eq!(second.answer().expect("an answer").text(), format!("{}\n", BODY_BYTES_MAX + 1));
+    drop((first, small, second));
+    world.stop();
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use spindle::rpc::cookie::Cookie;
 use spindle::rpc::http::counters::Counters;
-use spindle::rpc::http::{Config, Limits, Method, Request, Response, Server, Status};
+use spindle::rpc::http::{Config, Handler, Limits, Method, Request, Response, Server, Status};
 
 /// Far beyond anything that is right: a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +19,7 @@ pub(crate) const LONG: Limits = Limits {
     idle_ms: 60_000,
     moment_ms: 60_000,
     trial_ms: 60_000,
+    trial_moment_ms: 60_000,
     write_ms: 60_000,
     linger_ms: 60_000,
 };
@@ -37,15 +38,21 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(limits: Limits) -> Self {
+        let ((came, waiting), (release, released)) = (unbounded(), unbounded());
+        let handler = Arc::new(move |request: &Request<'_>| answer(request, &came, &released));
+        Self { release, waiting, ..Self::with(limits, handler) }
+    }
+
+    /// One that answers as this handler does.
+    pub(crate) fn with(limits: Limits, handler: Arc<dyn Handler>) -> Self {
         let cookie = Cookie::random().expect("random bytes");
         let counters = Arc::new(Counters::default());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let names = Vec::new();
         let config = Config { listener, cookie: cookie.clone(), names, counters: Arc::clone(&counters), limits };
-        let ((came, waiting), (release, released)) = (unbounded(), unbounded());
-        let handler = Arc::new(move |request: &Request<'_>| answer(request, &came, &released));
         let server = Server::start(config, handler).expect("threads");
         let address = server.address();
+        let (release, waiting) = (unbounded().0, unbounded().1);
         Self { release, server: Some(server), address, cookie, counters, waiting }
     }
 

@@ -72,12 +72,8 @@ class Node:
 
     def stop(self):
         words = [SPINDLE, "stop", "--network", "regtest", "--port", str(self.port), "--data-dir", str(self.data)]
-        known = subprocess.run(words, capture_output=True, text=True)
-        if known.returncode != 0:
-            # Without that command: as programs do.
-            cookie = (self.data / "rpc.cookie").read_text()
-            request = urllib.request.Request(self.url + "stop_daemon", b"", {"Authorization": f"Bearer {cookie}"})
-            urllib.request.urlopen(request, timeout=20).close()
+        asked = subprocess.run(words, capture_output=True, text=True)
+        assert asked.returncode == 0, asked.stderr
         self.process.communicate(timeout=30)
         return self.process.returncode
 

@@ -125,7 +125,7 @@ fn what_a_block_holds_waits_until_the_block_is_told_of() {
     assert_eq!(ids(&node, "").len(), 6, "what waits and what stands in a block, together");
 
     drop(held);
-    let mined = mined.recv_timeout(PATIENCE).expect("the disk goes on");
+    let mined = mined.answer().recv_timeout(PATIENCE).expect("the disk goes on");
     assert!(matches!(mined, Answer::Blocks(Ok(_))), "{mined:?}");
     assert_eq!(node.call("get_block_count", &json!({}))["count"], json!(42));
     assert_eq!((ids(&node, ""), pool(&node)["total"].clone()), (vec![late.id()], json!(1)));

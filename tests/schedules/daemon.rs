@@ -20,6 +20,7 @@ use crate::model::weave::{World, give_way, world};
 use crate::net::{SocketAddr, TcpListener};
 use crate::network::budget::Budget;
 use crate::owner::params;
+use crate::runtime::handle::{HandleError, Waiting};
 use crate::runtime::{Config, Daemon, DaemonError};
 
 /// Time passes now and then, and no socket takes much.
@@ -45,11 +46,10 @@ fn tip_on(disk: &MemoryDisk) -> Hash {
     store.reader().tip().id
 }
 
-/// Wants blocks, and does not wait for them.
-fn generate(node: &Daemon, count: u32) {
+/// Wants blocks, as long as the answer is kept; whether one comes is up to the schedule.
+fn generate(node: &Daemon, count: u32) -> Result<Waiting, HandleError> {
     let order = Order::Generate { count, payout: None };
-    // Whether an answer comes so soon, or at all, is up to the schedule.
-    let _ = node.handle().order(order, Duration::ZERO);
+    node.handle().give(order, Duration::ZERO)
 }
 
 fn a_while() {
@@ -63,9 +63,9 @@ fn whole_nodes_end_whenever_they_are_stopped() {
     explore("whole nodes", lively, || {
         let disks: [MemoryDisk; 2] = Default::default();
         let first = start(at(9_000), None, &disks[0]);
-        generate(&first, 2);
+        let _wanted = generate(&first, 2);
         let second = start(at(9_001), Some(at(9_000)), &disks[1]);
-        generate(&second, 1);
+        let _wanted_too = generate(&second, 1);
         a_while();
         if second.tip().id == first.tip().id {
             seen("synced before the stop");
@@ -95,7 +95,7 @@ fn a_failing_disk_and_a_stop_may_meet() {
         // Where nobody asks it, the failure alone must end it; a second sync may not be needed.
         let (fails_at, is_asked) = [(1, false), (1, true), (2, true)][below(3)];
         disk.fail_sync(fails_at);
-        generate(&node, 2);
+        let _wanted = generate(&node, 2);
         let handles = if is_asked { vec![handle.clone(), handle] } else { Vec::new() };
         let stoppers = handles.into_iter().map(|handle| {
             spawn(move || {
@@ -125,8 +125,10 @@ fn a_dropped_node_leaves_nothing() {
     explore("dropped node", lively, || {
         let disk = MemoryDisk::default();
         let node = start(at(9_000), Some(at(9_001)), &disk);
-        generate(&node, 1);
+        // Kept, withdrawn, or somewhere between.
+        let wanted = generate(&node, 1);
         a_while();
+        drop(wanted);
         drop(node);
         drop(TcpListener::bind(at(9_000)).expect("nobody has the port any more"));
     });

@@ -26,7 +26,7 @@ struct Address {
     /// Dials in a row that came to nothing.
     failures: u32,
     /// When it was last spoken with, in seconds since 1970.
-    talked_at: Option<u64>,
+    talked_at_s: Option<u64>,
     next_try_in_ms: u64,
 }
 
@@ -43,12 +43,12 @@ impl Addresses {
             ("failures", Side::Right),
             ("next try", Side::Left),
         ]);
-        for Address { address, failures, talked_at, next_try_in_ms } in &known.addresses {
+        for Address { address, failures, talked_at_s, next_try_in_ms } in &known.addresses {
             let next = match next_try_in_ms {
                 0 => "when there is room".into(),
                 ms => format!("in {}", span(ms.div_ceil(1_000))),
             };
-            let talked = talked_at.map_or_else(|| "never".into(), |at| when::utc(at * 1_000));
+            let talked = talked_at_s.map_or_else(|| "never".into(), |at| when::utc(at * 1_000));
             table.push([address.clone(), talked, failures.to_string(), next]);
         }
         match known.addresses.len() {

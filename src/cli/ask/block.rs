@@ -48,8 +48,8 @@ struct Shown {
     prev: Hash,
     merkle_root: Hash,
     version: u32,
-    /// Milliseconds since 1970.
-    time: u64,
+    /// Since 1970.
+    time_ms: u64,
     difficulty: u64,
     nonce: u64,
     work: u128,
@@ -89,7 +89,7 @@ impl From<Answer> for Shown {
             prev: header.prev_hash,
             merkle_root: header.merkle_root,
             version: header.major_version,
-            time: header.timestamp_ms,
+            time_ms: header.timestamp_ms,
             difficulty: header.difficulty,
             nonce: header.nonce,
             work: header.work.total(),
@@ -102,7 +102,7 @@ impl From<Answer> for Shown {
 
 impl Shown {
     fn for_people(&self) -> String {
-        let Self { height, hash, confirmations, prev, merkle_root, version, time, difficulty, nonce, .. } = self;
+        let Self { height, hash, confirmations, prev, merkle_root, version, time_ms, difficulty, nonce, .. } = self;
         let branch = if self.active { "on the active chain" } else { "on a branch that is not active" };
         let mut lines = vec![
             format!("block           {hash}"),
@@ -110,7 +110,7 @@ impl Shown {
             format!("parent          {prev}"),
             format!("merkle root     {merkle_root}"),
             format!("version         {version}"),
-            format!("time            {} UTC ({time})", when::utc(*time)),
+            format!("time            {} UTC ({time_ms})", when::utc(*time_ms)),
             format!("difficulty      {difficulty}, nonce {nonce}, work up to here {}", self.work),
             format!("size            {} bytes", self.size_bytes),
         ];

@@ -59,7 +59,7 @@ struct Shown {
 struct Block {
     height: u64,
     hash: Hash,
-    time: u64,
+    time_ms: u64,
     difficulty: u64,
     work: u128,
     transfers: u64,
@@ -73,7 +73,7 @@ impl From<Header> for Block {
         Self {
             height: header.height,
             hash: header.hash,
-            time: header.timestamp_ms,
+            time_ms: header.timestamp_ms,
             difficulty: header.difficulty,
             work: header.work.total(),
             transfers: header.num_txes,
@@ -113,7 +113,7 @@ impl Shown {
         for block in &self.blocks {
             table.push([
                 block.height.to_string(),
-                when::utc(block.time),
+                when::utc(block.time_ms),
                 block.transfers.to_string(),
                 block.size_bytes.to_string(),
                 amount::show(block.paid),

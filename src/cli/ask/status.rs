@@ -40,6 +40,7 @@ struct Info {
     /// Blocks, genesis included.
     height: u64,
     incoming_connections_count: u64,
+    mining_blocks_owed: u64,
     mining_hashes_per_s: u64,
     mining_threads: u64,
     nettype: String,
@@ -55,6 +56,7 @@ struct Info {
     tx_pool_orphans: u64,
     tx_pool_size: u64,
     version: String,
+    white_peerlist_size: u64,
     #[serde(flatten)]
     work: Work,
 }
@@ -78,8 +80,8 @@ struct Shown {
     genesis: Hash,
     height: u64,
     tip: Hash,
-    /// Milliseconds since 1970.
-    tip_time: u64,
+    /// Since 1970.
+    tip_time_ms: u64,
     /// All difficulties of the chain, added up.
     work: u128,
     /// Of the next block.
@@ -99,9 +101,11 @@ struct Shown {
     fee_rate_min: u64,
     mining_threads: u64,
     mining_hashes_per_s: u64,
+    /// Blocks that orders for them still lack.
+    blocks_owed: u64,
     version: String,
-    /// Milliseconds since 1970.
-    started: u64,
+    /// Since 1970.
+    started_ms: u64,
     uptime_s: u64,
     rpc: SocketAddr,
     data_dir: PathBuf,
@@ -143,14 +147,14 @@ impl Shown {
             genesis: info.genesis_hash,
             height,
             tip: info.top_block_hash,
-            tip_time: info.top_block_timestamp_ms,
+            tip_time_ms: info.top_block_timestamp_ms,
             work: info.work.total(),
             difficulty: info.difficulty,
             target_height: info.target_height.saturating_sub(1).max(height),
             coins: info.coins,
             peers_inbound: info.incoming_connections_count,
             peers_outbound: info.outgoing_connections_count,
-            addresses: info.grey_peerlist_size,
+            addresses: info.white_peerlist_size + info.grey_peerlist_size,
             bans: info.bans_count,
             pool_transactions: info.tx_pool_size,
             pool_bytes: info.tx_pool_bytes,
@@ -158,8 +162,9 @@ impl Shown {
             fee_rate_min: info.fee_rate_min,
             mining_threads: info.mining_threads,
             mining_hashes_per_s: info.mining_hashes_per_s,
+            blocks_owed: info.mining_blocks_owed,
             version: info.version,
-            started: info.start_time * 1_000,
+            started_ms: info.start_time * 1_000,
             uptime_s: info.adjusted_time.saturating_sub(info.start_time),
             rpc: node.place.address,
             data_dir: node.place.data_dir.clone(),
@@ -169,17 +174,21 @@ impl Shown {
     /// `per_s`: blocks that came in the last second, while it is watched.
     fn for_people(&self, has_colours: bool, per_s: u64) -> String {
         let Self { network, genesis, height, tip, work, difficulty, coins, .. } = self;
-        let mining = match self.mining_threads {
+        let mut mining = match self.mining_threads {
+            0 if self.blocks_owed > 0 => format!("on demand, {} hashes/s", self.mining_hashes_per_s),
             0 => "no".into(),
             1 => format!("one thread, {} hashes/s", self.mining_hashes_per_s),
             threads => format!("{threads} threads, {} hashes/s", self.mining_hashes_per_s),
         };
+        if self.blocks_owed > 0 {
+            mining = format!("{mining}; {} blocks are wanted", self.blocks_owed);
+        }
         let mut lines = vec![
             format!("state           {}", self.state(has_colours, per_s)),
             format!("network         {network}, genesis {genesis:.16}"),
             format!("height          {height}"),
             format!("tip             {tip}"),
-            format!("tip's time      {} UTC, {} ago", when::utc(self.tip_time), span(self.tip_age_s())),
+            format!("tip's time      {}", self.tip_time()),
             format!("work            {work}"),
             format!("difficulty      {difficulty} for the next block"),
             format!("coins           {coins} unspent"),
@@ -210,8 +219,16 @@ impl Shown {
         lines.join("\n")
     }
 
+    fn tip_time(&self) -> String {
+        // Genesis has no time.
+        if self.height == 0 {
+            return "no block yet".into();
+        }
+        format!("{} UTC, {} ago", when::utc(self.tip_time_ms), span(self.tip_age_s()))
+    }
+
     fn tip_age_s(&self) -> u64 {
-        (self.started / 1_000 + self.uptime_s).saturating_sub(self.tip_time / 1_000)
+        (self.started_ms / 1_000 + self.uptime_s).saturating_sub(self.tip_time_ms / 1_000)
     }
 
     fn state(&self, has_colours: bool, per_s: u64) -> String {

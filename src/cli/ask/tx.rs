@@ -95,7 +95,7 @@ struct Shown {
     block: Option<Hash>,
     confirmations: u64,
     /// Seconds since 1970: its block's, or when it came.
-    time: Option<u64>,
+    time_s: Option<u64>,
     size_bytes: u64,
     fee: u64,
     inputs: Vec<Input>,
@@ -141,7 +141,7 @@ impl Shown {
             height: found.block_height,
             block: found.block_hash,
             confirmations: found.confirmations,
-            time: found.block_timestamp.or(found.received_timestamp),
+            time_s: found.block_timestamp.or(found.received_timestamp),
             size_bytes: found.size,
             fee: found.fee,
             inputs: inputs.collect(),
@@ -150,7 +150,7 @@ impl Shown {
     }
 
     fn for_people(&self) -> String {
-        let time = self.time.map_or_else(|| "unknown".into(), |time| format!("{} UTC", when::utc(time * 1_000)));
+        let time = self.time_s.map_or_else(|| "unknown".into(), |time| format!("{} UTC", when::utc(time * 1_000)));
         let mut lines = vec![format!("transaction     {}", self.id)];
         if let (Some(height), Some(block)) = (self.height, self.block) {
             lines.push(format!("block           {block}"));

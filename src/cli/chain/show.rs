@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use serde::Serialize;
 
-use crate::blockchain::block::Block;
+use crate::blockchain::block::{Block, HEADER_BYTES};
 use crate::blockchain::params::COIN;
 use crate::blockchain::storage::BlockMeta;
 use crate::blockchain::transaction::{Output, Transaction};
@@ -46,8 +46,8 @@ struct Shown {
     prev: Hash,
     merkle_root: Hash,
     version: u32,
-    /// Milliseconds since 1970.
-    time: u64,
+    /// Since 1970.
+    time_ms: u64,
     difficulty: u64,
     nonce: u64,
     work: u128,
@@ -135,11 +135,12 @@ impl Shown {
             prev: header.prev,
             merkle_root: header.merkle_root,
             version: header.version,
-            time: header.time,
+            time_ms: header.time,
             difficulty: header.difficulty,
             nonce: header.nonce,
             work: meta.work,
-            size_bytes: bytes.len(),
+            // Genesis is all header.
+            size_bytes: if bytes.is_empty() { HEADER_BYTES } else { bytes.len() },
             offset: meta.offset,
             coinbase,
             transfers,
@@ -147,7 +148,8 @@ impl Shown {
     }
 
     fn for_people(&self) -> String {
-        let Self { height, hash, prev, merkle_root, version, time, difficulty, nonce, size_bytes, offset, .. } = self;
+        let Self { height, hash, prev, merkle_root, version, time_ms, difficulty, nonce, size_bytes, offset, .. } =
+            self;
         let branch = if self.active { "on the active chain" } else { "on a branch that is not active" };
         let mut lines = vec![
             format!("block           {hash}"),
@@ -155,9 +157,12 @@ impl Shown {
             format!("parent          {prev}"),
             format!("merkle root     {merkle_root}"),
             format!("version         {version}"),
-            format!("time            {} UTC ({time})", when::utc(*time)),
+            format!("time            {} UTC ({time_ms})", when::utc(*time_ms)),
             format!("difficulty      {difficulty}, nonce {nonce}, work up to here {}", self.work),
-            format!("size            {size_bytes} bytes at byte {offset} of the file"),
+            match self.coinbase {
+                Some(_) => format!("size            {size_bytes} bytes at byte {offset} of the file"),
+                None => format!("size            {size_bytes} bytes"),
+            },
         ];
         match &self.coinbase {
             None => lines.push("genesis has no body: it is derived from the network's rules".into()),

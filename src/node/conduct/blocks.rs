@@ -120,12 +120,15 @@ impl Conduct {
 
     pub(super) fn on_mined(&mut self, turn: &mut Turn, block: CheckedBlock) -> Result<(), StoreError> {
         let id = block.id();
+        let is_ordered = self.orders.on_mined(&block, self.config.payout.as_ref());
         let Some(refusal) = self.take_own(turn, block)? else { return Ok(()) };
         // Somebody else's block came first, or it is a bug.
         if !matches!(refusal, Refusal::Weak | Refusal::Known) {
             turn.note(Level::Warn, format!("block {id:.12} of our own was refused: {refusal:?}"));
         }
-        self.orders.on_lost(turn.out);
+        if is_ordered {
+            self.orders.on_lost(&id, turn.out);
+        }
         Ok(())
     }
 

@@ -109,6 +109,11 @@ impl Conduct {
         self.templates.is_mining()
     }
 
+    /// Blocks that orders for them still lack.
+    pub(super) fn blocks_owed(&self) -> u64 {
+        self.orders.owed()
+    }
+
     /// Whether the disk has room for blocks.
     pub(super) fn room(&self) -> Room {
         self.room
@@ -196,11 +201,7 @@ impl Conduct {
             Event::Mined { block } => self.on_mined(turn, *block)?,
             Event::Order { ticket, order } => self.on_order(turn, ticket, order)?,
             // What was appended before this may now be told to people.
-            Event::Durable { upto } => {
-                let mined = self.durability.on_durable(turn.chain, upto, turn.out);
-                let reader = turn.chain.reader();
-                self.orders.on_durable(&mined, |meta| reader.is_active(meta), turn.out);
-            }
+            Event::Durable { upto } => self.on_durable(turn, upto),
             Event::Checkpointed { tip } => self.durability.on_checkpointed(tip),
         }
         Ok(())
@@ -243,6 +244,12 @@ impl Conduct {
         if let Some(bytes) = self.book.to_save() {
             out.push(Effect::Save { file: addresses::FILE, bytes });
         }
+    }
+
+    fn on_durable(&mut self, turn: &mut Turn, upto: u64) {
+        let mined = self.durability.on_durable(turn.chain, upto, turn.out);
+        let reader = turn.chain.reader();
+        self.orders.on_durable(&mined, |meta| reader.is_active(meta), turn.out);
     }
 
     fn on_connected(
@@ -304,6 +311,9 @@ impl Conduct {
             }
             Order::Mine { threads, payout } => {
                 self.config.payout = payout.or(self.config.payout.take());
+                if threads == 0 {
+                    self.orders.stop(turn.out);
+                }
                 if threads > 0 && self.config.payout.is_none() {
                     Err("nobody is known whom a block could pay; name an address".into())
                 } else {
@@ -314,7 +324,7 @@ impl Conduct {
             Order::Connect(target) => self.dialer.want(turn.now.mono, target, turn.peers),
             Order::Disconnect(peer) => match turn.peers.get(peer) {
                 Some(known) => {
-                    self.dialer.forget(known.target.as_ref());
+                    self.dialer.leave_alone(known);
                     if let Some(Target::Address(address)) = known.target {
                         self.book.failed(turn.now, address);
                     }
@@ -325,6 +335,10 @@ impl Conduct {
             },
             Order::Ban { ip, until } => turn.ban(ip, until),
             Order::Unban(ip) => turn.unban(ip),
+            Order::Withdraw(ticket) => {
+                self.orders.withdraw(ticket, turn.out);
+                Ok(())
+            }
         };
         turn.out.push(Effect::Answer { ticket, answer: Answer::Done(done) });
         Ok(())

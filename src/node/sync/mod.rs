@@ -38,7 +38,7 @@ pub const OUTSTANDING_BYTES_MAX: usize = 6 << 20;
 pub const BODY_PEERS_MAX: usize = 4;
 /// Peers that may owe us bodies at a time, those included that were too slow and are no longer waited for: each may
 /// have a large frame half received, until it is cut for its silence or at the frame's deadline.
-pub const OWING_PEERS_MAX: usize = 16;
+pub const OWING_PEERS_MAX: usize = 14;
 /// Questions for bodies that one peer may leave unanswered: while it sends one run, the next is already
 /// on its way. With one for headers this stays within the four that the protocol allows.
 const UNANSWERED_MAX: usize = 2;

@@ -27,7 +27,7 @@ enum Next {
     More,
     /// The last answer is made.
     End,
-    /// The place was taken away before anything had come.
+    /// The place was taken away before anything was answered.
     Taken,
 }
 
@@ -41,17 +41,25 @@ enum Came {
     Late,
 }
 
+/// What the place is marked as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Idle,
+    Coming,
+    Busy,
+}
+
 /// Serves a connection to its end. An error is one of its socket: clients just go.
 pub(super) fn run(shared: &Shared, place: Place) -> io::Result<()> {
-    // On trial a place is not idle from the start: nobody takes it away.
-    let is_busy = place.on_trial;
+    // On trial a place is not idle from the start.
+    let marked = if place.on_trial { Mark::Busy } else { Mark::Idle };
     let mut connection = Connection {
         shared,
         desk: Desk::new(shared, place)?,
-        buffer: RequestBuffer::default(),
+        buffer: RequestBuffer::with_large(shared.handler.large_paths()),
         wait: Wait::new(0),
         read_limit: None,
-        is_busy,
+        marked,
         is_begun: false,
     };
     connection.talk()
@@ -88,8 +96,7 @@ struct Connection<'a> {
     wait: Wait,
     /// What the socket has for a limit: each change is a system call.
     read_limit: Option<Duration>,
-    /// Whether the place is marked so.
-    is_busy: bool,
+    marked: Mark,
     /// Whether the request at the front has its deadline.
     is_begun: bool,
 }
@@ -102,17 +109,17 @@ impl Connection<'_> {
         loop {
             match self.read()? {
                 Came::Bytes => {}
-                Came::Nothing => return Ok(()),
+                Came::Nothing => return self.end_if_taken(),
                 Came::Late => return self.end_late(),
             }
             let next = self.answer_all()?;
             self.desk.flush()?;
             match next {
                 Next::End => return self.end_in_peace(),
-                Next::Taken => return Ok(()),
+                Next::Taken => return self.end_if_taken(),
                 _ if self.desk.place.is_stopping() => return Ok(()),
-                Next::Idle if self.is_busy && !self.desk.place.on_trial => {
-                    self.is_busy = false;
+                Next::Idle if self.marked != Mark::Idle && !self.desk.place.on_trial => {
+                    self.marked = Mark::Idle;
                     self.desk.place.becomes_idle();
                     self.wait = Wait::new(limits.idle_ms);
                 }
@@ -128,10 +135,15 @@ impl Connection<'_> {
             if front == Ok(Front::Nothing) {
                 return Ok(Next::Idle);
             }
-            if !self.is_busy && !self.desk.place.becomes_busy() {
-                return Ok(Next::Taken);
+            // On trial the place is marked once it is over.
+            let mark = if matches!(front, Ok(Front::Whole(..))) { Mark::Busy } else { Mark::Coming };
+            if !self.desk.place.on_trial && self.marked != mark {
+                let place = &self.desk.place;
+                if !(if mark == Mark::Busy { place.becomes_busy() } else { place.becomes_coming() }) {
+                    return Ok(Next::Taken);
+                }
+                self.marked = mark;
             }
-            self.is_busy = true;
             let outcome = match front {
                 Ok(Front::Whole(head, body)) => self.desk.answer(&head, body)?,
                 Ok(Front::Head(head)) => self.desk.receive(&head).map(|()| true),
@@ -155,6 +167,8 @@ impl Connection<'_> {
             }
             self.buffer.pass();
             self.is_begun = false;
+            // What came behind it begins in the same buffer, which is small again before the next read.
+            self.desk.let_large_go();
         }
     }
 
@@ -192,11 +206,22 @@ impl Connection<'_> {
         self.desk.flush()
     }
 
+    /// Nothing more comes. Whoever has begun, and had to make room, hears why.
+    fn end_if_taken(&mut self) -> io::Result<()> {
+        if self.marked != Mark::Idle && self.desk.place.is_taken() {
+            self.desk.refuse(BUSY);
+            self.desk.flush()?;
+        }
+        Ok(())
+    }
+
     /// Closes our side and waits a little for theirs; meanwhile anybody may have the place.
     fn end_in_peace(&mut self) -> io::Result<()> {
         let mut stream = &*self.desk.place.stream;
         stream.shutdown(Shutdown::Write)?;
-        self.desk.place.becomes_ending();
+        if !self.desk.place.becomes_ending() {
+            return Ok(());
+        }
         self.wait = Wait::new(self.shared.limits.linger_ms);
         let (mut thrown_away, mut bytes) = (0, [0; 4 << 10]);
         while thrown_away < LINGER_BYTES && !self.desk.place.is_stopping() {

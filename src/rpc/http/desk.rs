@@ -1,13 +1,16 @@
 //! Where one connection's requests are answered: the gate, the handler, and the bytes that go out.
 
 use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::primitives::thread::caught;
 use crate::rpc::http::connection::is_pause;
 use crate::rpc::http::gate::{Access, Ends};
 use crate::rpc::http::message::{Request, Response, Status};
-use crate::rpc::http::parse::{After, Head};
+use crate::rpc::http::parse::{After, BODY_BYTES_MAX, Head};
 use crate::rpc::http::places::Place;
 use crate::rpc::http::refusal::Refusal;
 use crate::rpc::http::server::Shared;
@@ -24,6 +27,8 @@ const WRITE_STEP_BYTES: usize = 1 << 20;
 /// What whoever finds no place is told.
 pub(super) const BUSY: Refusal =
     Refusal::new(Status::ServiceUnavailable, "all connections are in use; try again in a moment");
+const BUSY_LARGE: Refusal =
+    Refusal::new(Status::ServiceUnavailable, "another body of more than 256 KiB is coming; try again in a moment");
 /// What whoever does not finish is told.
 pub(super) const TOO_SLOW: Refusal = Refusal::new(Status::RequestTimeout, "the request did not end in time");
 const BUG: Refusal = Refusal::new(Status::InternalError, "this is a bug in spindle; its log has the details");
@@ -42,6 +47,17 @@ pub(super) struct Desk<'a> {
     ends: Ends,
     /// Answers that have not been written.
     out: Vec<u8>,
+    /// While the request at the front has a large body.
+    large: Option<Large>,
+}
+
+/// The place of the one large body that there may be.
+struct Large(Arc<AtomicBool>);
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl<'a> Desk<'a> {
@@ -51,16 +67,27 @@ impl<'a> Desk<'a> {
         place.stream.set_nodelay(true)?;
         place.stream.set_write_timeout(Some(WRITE_SLICE))?;
         let ends = Ends::new(place.stream.peer_addr()?.ip(), place.stream.local_addr()?);
-        Ok(Self { shared, place, ends, out: Vec::new() })
+        Ok(Self { shared, place, ends, out: Vec::new(), large: None })
     }
 
     /// A head whose body is still to come: is it wanted.
     pub(super) fn receive(&mut self, head: &Head<'_>) -> Result<(), Refusal> {
         self.admit(head)?;
+        if head.body_bytes > BODY_BYTES_MAX {
+            if self.shared.has_large.swap(true, Ordering::AcqRel) {
+                return Err(BUSY_LARGE);
+            }
+            self.large = Some(Large(Arc::clone(&self.shared.has_large)));
+        }
         if head.expects_continue {
             self.out.extend_from_slice(CONTINUE);
         }
         Ok(())
+    }
+
+    /// The large body, if it was one, is answered.
+    pub(super) fn let_large_go(&mut self) {
+        self.large = None;
     }
 
     /// Answers a request; whether another may follow.
@@ -79,7 +106,7 @@ impl<'a> Desk<'a> {
             may_change: access.may_change,
         };
         let began = Instant::now();
-        let response = match caught(|| (self.shared.handler)(&request)) {
+        let response = match caught(|| self.shared.handler.answer(&request, &|| is_there(&self.place.stream))) {
             Ok(response) => response,
             Err(panic) => {
                 log::error!("the answer to `{}` panicked, which is a bug in spindle: {panic}", head.path);
@@ -113,9 +140,8 @@ impl<'a> Desk<'a> {
     /// What the sender may do. A stranger in the kept place may nothing.
     fn admit(&mut self, head: &Head<'_>) -> Result<Access, Refusal> {
         let access = self.shared.gate.admit(head, self.ends)?;
-        if access.is_holder {
-            self.place.becomes_holders();
-        } else if self.place.on_trial {
+        let has_place = if access.is_holder { self.place.becomes_holders() } else { !self.place.on_trial };
+        if !has_place {
             return Err(BUSY);
         }
         Ok(access)
@@ -160,6 +186,13 @@ impl<'a> Desk<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a client may still want its answer: it has not closed its side.
+fn is_there(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let is_there = peeked.map_or_else(|error| is_pause(&error), |bytes| bytes > 0);
+    stream.set_nonblocking(false).is_ok() && is_there
 }
 
 /// The bytes of a refusal, after which the connection ends.

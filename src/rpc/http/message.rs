@@ -1,18 +1,34 @@
 //! A request as a handler sees it, and what it answers. Both are plain data.
 //!
 //! A handler is given nothing that it would have to distrust twice: who asks has been established
-//! ([`gate`](super::gate)), and the body is whole and within its cap. It sees neither a connection nor a
-//! header field that decides about one.
+//! ([`gate`](super::gate)), and the body is whole and within its cap. It sees neither a header field that decides
+//! about a connection nor the connection, but for whether that is still there.
 //!
 //! Left out: streaming. An answer is one piece of memory, and how large it may become is the handler's business.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// What answers requests; it runs on the thread of the connection, and several at a time.
 ///
 /// Whatever it waits for has to end when the node stops: [`Server::stop`](super::Server::stop) waits for it.
-pub type Handler = Arc<dyn Fn(&Request<'_>) -> Response + Send + Sync>;
+pub trait Handler: Send + Sync {
+    /// The answer. Whoever takes minutes for it looks now and then whether somebody still wants it.
+    fn answer(&self, request: &Request<'_>, is_wanted: IsWanted<'_>) -> Response;
+
+    /// Paths whose bodies may have up to [`LARGE_BODY_BYTES_MAX`](super::parse::LARGE_BODY_BYTES_MAX): one at a time.
+    fn large_paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// Says whether the client is still there. One that has closed its side, if only for sending, is not.
+pub type IsWanted<'a> = &'a dyn Fn() -> bool;
+
+impl<F: Fn(&Request<'_>) -> Response + Send + Sync> Handler for F {
+    fn answer(&self, request: &Request<'_>, _: IsWanted<'_>) -> Response {
+        self(request)
+    }
+}
 
 /// What is asked for. `HEAD` comes as `Get`, and the server keeps the body of the answer to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +50,7 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// As it was sent; empty without one.
     pub content_type: &'a str,
-    /// At most [`BODY_BYTES_MAX`](super::parse::BODY_BYTES_MAX).
+    /// At most [`BODY_BYTES_MAX`](super::parse::BODY_BYTES_MAX), but on [`Handler::large_paths`].
     pub body: &'a [u8],
     /// Whether it comes from this machine.
     pub is_loopback: bool,

@@ -19,11 +19,12 @@
 //! | 403 | a Host that is not ours; a page of another origin or site |
 //! | 405 | methods but GET, HEAD, POST, with Allow |
 //! | 408 | not whole 5 s after its first byte |
-//! | 411, 413, 414, 431 | a POST without a length; a body over 256 KiB; a first line over 4 KiB; fields over 8 KiB |
+//! | 411, 413, 414, 431 | a POST without a length; a body over 256 KiB, or 1088 KiB where a block may come; a first line over 4 KiB; fields over 8 KiB |
 //! | 417, 501, 505 | expectations but 100-continue; transfer codings; versions but 1.1 and 1.0 |
-//! | 503 | no place; at once |
+//! | 503 | no place, or a second body over 256 KiB; at once |
 //!
-//! Left out: TLS (put a proxy in front), compression, ranges, chunked bodies, the `Date` field.
+//! Left out: TLS (from afar use a tunnel to this port: behind a proxy that adds TLS the page's origin is not ours, and it
+//! hears 403), compression, ranges, chunked bodies, the `Date` field.
 
 pub mod message;
 
@@ -45,5 +46,5 @@ pub(crate) mod connection;
 
 pub(crate) mod desk;
 
-pub use message::{Handler, Method, Request, Response, Status};
+pub use message::{Handler, IsWanted, Method, Request, Response, Status};
 pub use server::{Config, Limits, Server};

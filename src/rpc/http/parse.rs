@@ -21,10 +21,15 @@ pub const FIELDS_BYTES_MAX: usize = 8 << 10;
 pub const FIELDS_MAX: usize = 64;
 /// A body.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
-/// A buffer never holds more: one request of the largest size, or several smaller ones.
+/// A body on paths that take larger ones; there is one of these at a time.
+pub const LARGE_BODY_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// A buffer holds no more, but for such a body: one request of the largest size, or several smaller ones.
 pub const BUFFER_BYTES_MAX: usize = LINE_BYTES_MAX + FIELDS_BYTES_MAX + BODY_BYTES_MAX;
 /// A buffer begins with this and comes back to it; no more is read before a head is whole.
 pub(super) const BUFFER_BYTES: usize = 16 << 10;
+
+const TOO_LARGE: Refusal =
+    Refusal::new(Status::ContentTooLarge, "the body is longer than 256 KiB, or than 1088 KiB where a block may come");
 
 /// What a client wants to become of the connection once it has its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +111,21 @@ pub struct RequestBuffer {
     to: usize,
     scan: Scan,
     extent: Option<Extent>,
+    large_paths: &'static [&'static str],
 }
 
 impl Default for RequestBuffer {
     fn default() -> Self {
-        Self { bytes: vec![0; BUFFER_BYTES], from: 0, to: 0, scan: Scan::default(), extent: None }
+        Self::with_large(&[])
     }
 }
 
 impl RequestBuffer {
+    /// One that takes bodies of up to [`LARGE_BODY_BYTES_MAX`] on these paths.
+    pub fn with_large(large_paths: &'static [&'static str]) -> Self {
+        Self { bytes: vec![0; BUFFER_BYTES], from: 0, to: 0, scan: Scan::default(), extent: None, large_paths }
+    }
+
     /// Room for what comes next, never empty; [`RequestBuffer::filled`] says how much of it came. Everything
     /// that is whole has been passed by now.
     pub fn space(&mut self) -> &mut [u8] {
@@ -126,7 +137,9 @@ impl RequestBuffer {
         }
         if self.to == self.bytes.len() {
             // The memory grows with bytes that came, not with bytes that were promised.
-            self.bytes.resize((2 * self.to).min(BUFFER_BYTES_MAX), 0);
+            let is_large = self.extent.is_some_and(|extent| extent.body_bytes > BODY_BYTES_MAX);
+            let more = if is_large { LARGE_BODY_BYTES_MAX - BODY_BYTES_MAX } else { 0 };
+            self.bytes.resize((2 * self.to).min(BUFFER_BYTES_MAX + more), 0);
         }
         let room = if self.extent.is_some() { self.bytes.len() } else { self.bytes.len().min(self.to + BUFFER_BYTES) };
         &mut self.bytes[self.to..room]
@@ -150,7 +163,7 @@ impl RequestBuffer {
             },
         };
         let (head, rest) = self.bytes[self.from..self.to].split_at(head_bytes);
-        let head = parse_head(head)?;
+        let head = parse_head(head, self.large_paths)?;
         self.extent = Some(Extent { head_bytes, body_bytes: head.body_bytes });
         Ok(rest.get(..head.body_bytes).map_or(Front::Head(head), |body| Front::Whole(head, body)))
     }
@@ -235,7 +248,7 @@ struct Fields<'a> {
 }
 
 /// A head from its first byte to its empty line.
-fn parse_head(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
+fn parse_head<'a>(bytes: &'a [u8], large_paths: &[&str]) -> Result<Head<'a>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {
@@ -259,6 +272,10 @@ fn parse_head(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         return Err(Refusal::bad("HTTP/1.1 without Host"));
     }
     let (path, query) = split_target(parsed.path.unwrap_or_default(), fields.host)?;
+    let is_large = body_bytes.is_some_and(|bytes| bytes > BODY_BYTES_MAX);
+    if is_large && !(method == Method::Post && large_paths.contains(&path)) {
+        return Err(TOO_LARGE);
+    }
     let expects_continue = match fields.expect {
         Some(what) if what.eq_ignore_ascii_case("100-continue") => !is_old,
         Some(_) => return Err(Refusal::new(Status::ExpectationFailed, "only 100-continue can be expected")),
@@ -343,8 +360,8 @@ fn body_bytes(fields: &Fields<'_>, is_old: bool) -> Result<Option<usize>, Refusa
     }
     // Digits that no integer holds are too large all the same.
     match length.parse() {
-        Ok(bytes) if bytes <= BODY_BYTES_MAX => Ok(Some(bytes)),
-        _ => Err(Refusal::new(Status::ContentTooLarge, "the body is longer than 256 KiB")),
+        Ok(bytes) if bytes <= LARGE_BODY_BYTES_MAX => Ok(Some(bytes)),
+        _ => Err(TOO_LARGE),
     }
 }
 

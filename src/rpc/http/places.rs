@@ -5,8 +5,13 @@
 //!
 //! 1. gets the place of the connection that has been idle longest (longer than a moment: a client is not cut off
 //!    between an answer and its next question), so that any number of pages can poll;
-//! 2. else is on trial in the kept place, for half a second: he shows the cookie, or hears 503;
-//! 3. else hears 503 at once.
+//! 2. else is on trial in the kept place: he shows the cookie within half a second, or hears 503. After a moment of
+//!    that the next newcomer may have the place, so that nobody sits in it;
+//! 3. else hears 503 at once, unless his request lies there already and shows the cookie. He then gets the place of
+//!    whoever is on trial, or of the stranger whose request has been coming for longest.
+//!
+//! So strangers who come again and again, however many and fast, do not lock the node's own user out: what they hold
+//! without being answered is his as soon as he says who he is.
 //!
 //! A connection that has shown the cookie does not count as a stranger's any more, so the next newcomer finds
 //! the kept place free as long as there are 8 in all.
@@ -30,7 +35,11 @@ enum State {
     Ending,
     /// Nothing of a request has come since.
     Idle(Instant),
-    /// A request is coming, or being answered, or the cookie is waited for.
+    /// The cookie is waited for.
+    Trial(Instant),
+    /// A request is coming.
+    Coming(Instant),
+    /// One is being answered.
     Busy,
 }
 
@@ -55,6 +64,8 @@ pub(super) struct Places {
     strangers_max: usize,
     /// Idle for less is not idle.
     moment: Duration,
+    /// On trial for less, nobody makes room.
+    trial_moment: Duration,
     table: Mutex<Table>,
     is_stopping: AtomicBool,
     counters: Arc<Counters>,
@@ -72,14 +83,19 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(connections_max: usize, kept: usize, moment: Duration, counters: Arc<Counters>) -> Arc<Self> {
+    pub(super) fn new(
+        (connections_max, kept): (usize, usize),
+        (moment, trial_moment): (Duration, Duration),
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
         let strangers_max = connections_max - kept;
         let (table, is_stopping) = (Mutex::default(), AtomicBool::new(false));
-        Arc::new(Self { connections_max, strangers_max, moment, table, is_stopping, counters })
+        Arc::new(Self { connections_max, strangers_max, moment, trial_moment, table, is_stopping, counters })
     }
 
     /// A place for a newcomer, somebody else's if need be; his connection comes back if there is none.
-    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Result<Place, TcpStream> {
+    /// `is_holder`: what he has sent already shows the cookie.
+    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream, is_holder: bool) -> Result<Place, TcpStream> {
         let now = Instant::now();
         let mut table = self.table.lock();
         // Under the lock, so that a stop finds everybody.
@@ -88,35 +104,53 @@ impl Places {
         }
         let strangers = |table: &Table| table.open.values().filter(|open| open.is_stranger).count();
         if table.open.len() >= self.connections_max || strangers(&table) >= self.strangers_max {
-            self.close_idle(&mut table, now);
+            self.make_room(&mut table, now, is_holder);
         }
         if table.open.len() >= self.connections_max {
             return Err(stream);
         }
         let (stream, number) = (Arc::new(stream), table.next);
-        let on_trial = strangers(&table) >= self.strangers_max;
+        let on_trial = !is_holder && strangers(&table) >= self.strangers_max;
         table.next += 1;
-        let state = if on_trial { State::Busy } else { State::Idle(now) };
-        table.open.insert(number, Open { stream: Arc::clone(&stream), state, is_stranger: !on_trial });
+        let state = if on_trial { State::Trial(now) } else { State::Idle(now) };
+        let is_stranger = !on_trial && !is_holder;
+        table.open.insert(number, Open { stream: Arc::clone(&stream), state, is_stranger });
         self.counters.now_open(table.open.len());
         Ok(Place { places: Arc::clone(self), number, stream, on_trial })
     }
 
-    /// Ends the connection that has been idle longest; strangers' first, and a holder's only if all places are
-    /// taken.
-    fn close_idle(&self, table: &mut Table, now: Instant) {
+    /// Ends the connection that is missed least, if one may be ended for this newcomer.
+    fn make_room(&self, table: &mut Table, now: Instant, for_holder: bool) {
         let is_full = table.open.len() >= self.connections_max;
-        let idle = table.open.iter().filter(|(_, open)| match open.state {
-            State::Ending => true,
-            State::Idle(since) => now.saturating_duration_since(since) >= self.moment,
-            State::Busy => false,
+        let ranked = table.open.iter().filter_map(|(number, open)| {
+            let rank = self.rank(open, now, is_full, for_holder)?;
+            Some(((rank, open.state), *number))
         });
-        let idle = idle.filter(|(_, open)| open.is_stranger || is_full);
-        let longest = idle.min_by_key(|(_, open)| (!open.is_stranger, open.state)).map(|(number, _)| *number);
-        if let Some(open) = longest.and_then(|number| table.open.remove(&number)) {
-            // Its thread wakes, finds its place taken, and takes the newcomer.
-            let _ = open.stream.shutdown(Shutdown::Both);
-        }
+        let Some((_, number)) = ranked.min() else { return };
+        let Some(open) = table.open.remove(&number) else { return };
+        // Its thread wakes, finds its place taken, and takes the newcomer. Whoever has begun is told.
+        let how = match open.state {
+            State::Trial(_) | State::Coming(_) => Shutdown::Read,
+            State::Ending | State::Idle(_) | State::Busy => Shutdown::Both,
+        };
+        let _ = open.stream.shutdown(how);
+    }
+
+    /// Who goes first: strangers who wait for nothing, then whoever is on trial, then idle holders, whose next question
+    /// finds them another place; and strangers' half requests for a holder only. `None`: he stays.
+    fn rank(&self, open: &Open, now: Instant, is_full: bool, for_holder: bool) -> Option<u8> {
+        let is_old = |since: Instant, moment| now.saturating_duration_since(since) >= moment;
+        let (rank, goes) = match open.state {
+            State::Ending => (if open.is_stranger { 0 } else { 2 }, open.is_stranger || is_full),
+            State::Idle(since) => {
+                let goes = is_old(since, self.moment) && (open.is_stranger || is_full);
+                (if open.is_stranger { 0 } else { 2 }, goes)
+            }
+            State::Trial(since) => (1, is_full && (for_holder || is_old(since, self.trial_moment))),
+            State::Coming(_) => (3, is_full && for_holder && open.is_stranger),
+            State::Busy => (4, false),
+        };
+        goes.then_some(rank)
     }
 
     /// Whether the server is stopping.
@@ -136,7 +170,12 @@ impl Places {
 }
 
 impl Place {
-    /// A request is coming; false if the place was taken away before it came.
+    /// A part of a request has come; false if the place was taken away before.
+    pub(super) fn becomes_coming(&self) -> bool {
+        self.set(State::Coming(Instant::now()))
+    }
+
+    /// A request is whole; false if the place was taken away before.
     pub(super) fn becomes_busy(&self) -> bool {
         self.set(State::Busy)
     }
@@ -146,17 +185,25 @@ impl Place {
         self.set(State::Idle(Instant::now()));
     }
 
-    /// The last answer is out.
-    pub(super) fn becomes_ending(&self) {
-        self.set(State::Ending);
+    /// The last answer is out; false if somebody else has the place.
+    pub(super) fn becomes_ending(&self) -> bool {
+        self.set(State::Ending)
     }
 
-    /// The cookie was shown.
-    pub(super) fn becomes_holders(&mut self) {
-        self.on_trial = false;
-        if let Some(open) = self.places.table.lock().open.get_mut(&self.number) {
-            open.is_stranger = false;
+    /// The cookie was shown; false if the place was taken away before.
+    pub(super) fn becomes_holders(&mut self) -> bool {
+        let mut table = self.places.table.lock();
+        let Some(open) = table.open.get_mut(&self.number) else { return false };
+        open.is_stranger = false;
+        if std::mem::take(&mut self.on_trial) {
+            open.state = State::Busy;
         }
+        true
+    }
+
+    /// Whether somebody else has the place.
+    pub(super) fn is_taken(&self) -> bool {
+        !self.places.table.lock().open.contains_key(&self.number)
     }
 
     /// Whether the server is stopping.

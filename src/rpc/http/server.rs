@@ -1,13 +1,14 @@
 //! The threads of the server: `rpc-listen` accepts and finds places, `rpc-1` to `rpc-8` serve a connection each.
 //!
 //! They are started once. A connection goes from one to the other through a channel that never fills: each one
-//! in it has a place. Who finds none is told at the door and waited for by nobody. What goes wrong with a connection never ends the listener; out of descriptors, it waits a
-//! little longer each time and goes on.
+//! in it has a place. Who finds none is told at the door and waited for by nobody. What goes wrong with a connection
+//! never ends the listener; out of descriptors, it waits a little longer each time and goes on.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ use crate::rpc::cookie::Cookie;
 use crate::rpc::http::connection;
 use crate::rpc::http::counters::Counters;
 use crate::rpc::http::desk::{BUSY, OUT_BYTES, last_answer};
-use crate::rpc::http::gate::Gate;
+use crate::rpc::http::gate::{Ends, Gate};
 use crate::rpc::http::leaving::Leaving;
 use crate::rpc::http::message::{Handler, Status};
-use crate::rpc::http::parse::BUFFER_BYTES_MAX;
+use crate::rpc::http::parse::{BUFFER_BYTES_MAX, Front, RequestBuffer};
 use crate::rpc::http::places::{Place, Places};
 
 /// Connections at a time, each with its thread.
@@ -32,7 +33,8 @@ pub const CONNECTIONS_MAX: usize = 8;
 /// Of these, kept for holders of the cookie.
 const CONNECTIONS_KEPT: usize = 1;
 /// The largest request and what is collected of answers, for each: 8 × 300 KiB, and as much of the stack as a
-/// thread touches. Each answer that is being made comes on top; how large it may be is the handler's.
+/// thread touches. Each answer that is being made comes on top, and what one request with a large body has more; how
+/// large both may be is the handler's.
 pub const SUM_BYTES: usize = CONNECTIONS_MAX * (BUFFER_BYTES_MAX + 2 * OUT_BYTES + (64 << 10));
 const _: () = assert!(SUM_BYTES <= 4 << 20, "whatever clients send, it is a small part of the node");
 
@@ -52,6 +54,8 @@ pub struct Limits {
     pub moment_ms: u64,
     /// To show the cookie in the kept place.
     pub trial_ms: u64,
+    /// There for so long, a connection makes room for the next.
+    pub trial_moment_ms: u64,
     /// To take an answer, for each MiB of it that is begun.
     pub write_ms: u64,
     /// To close after the last answer.
@@ -60,7 +64,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { read_ms: 5_000, idle_ms: 30_000, moment_ms: 100, trial_ms: 500, write_ms: 5_000, linger_ms: 1_000 }
+        Self {
+            read_ms: 5_000,
+            idle_ms: 30_000,
+            moment_ms: 100,
+            trial_ms: 500,
+            trial_moment_ms: 50,
+            write_ms: 5_000,
+            linger_ms: 1_000,
+        }
     }
 }
 
@@ -83,8 +95,10 @@ pub struct Config {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) gate: Gate,
-    pub(super) handler: Handler,
+    pub(super) handler: Arc<dyn Handler>,
     pub(super) counters: Arc<Counters>,
+    /// Whether a body is coming, or answered, that is larger than most may be.
+    pub(super) has_large: Arc<AtomicBool>,
     places: Arc<Places>,
     leaving: Leaving,
 }
@@ -104,14 +118,15 @@ pub struct Server {
 
 impl Server {
     /// Starts the threads. `handler` answers what the gate lets through.
-    pub fn start(config: Config, handler: Handler) -> io::Result<Self> {
+    pub fn start(config: Config, handler: Arc<dyn Handler>) -> io::Result<Self> {
         let Config { listener, cookie, names, counters, limits } = config;
         let address = listener.local_addr()?;
-        let moment = Duration::from_millis(limits.moment_ms);
-        let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_KEPT, moment, Arc::clone(&counters));
+        let moments = (Duration::from_millis(limits.moment_ms), Duration::from_millis(limits.trial_moment_ms));
+        let places = Places::new((CONNECTIONS_MAX, CONNECTIONS_KEPT), moments, Arc::clone(&counters));
         let gate = Gate::new(cookie, names, address.ip());
         let leaving = Leaving::new(Duration::from_millis(limits.linger_ms));
-        let shared = Arc::new(Shared { limits, gate, handler, counters, places: Arc::clone(&places), leaving });
+        let (has_large, shown) = (Arc::default(), Arc::clone(&places));
+        let shared = Arc::new(Shared { limits, gate, handler, counters, has_large, places: shown, leaving });
         let (running, stopped) = bounded(0);
         let spare = Some(listener.try_clone()?);
         let mut server = Self { address, places, running: Some(running), spare, threads: Vec::new() };
@@ -189,7 +204,7 @@ fn listen(
         match accepted {
             Ok((stream, address)) => {
                 back_off_ms = BACK_OFF_MS.0;
-                match shared.places.admit(stream) {
+                match admit(shared, stream) {
                     Ok(place) => {
                         visitors.send(place).expect("`serve` outlives the listener");
                         continue;
@@ -199,7 +214,8 @@ fn listen(
                 shared.counters.busy();
                 shared.counters.responded(Status::ServiceUnavailable);
                 if let Some(more) = chatter.admit((), clock.now().mono) {
-                    log::info!("rpc: {address} sent away, all connections are in use (and {more} others before)");
+                    let others = if more == 0 { String::new() } else { format!(" (and {more} others before)") };
+                    log::info!("rpc: {address} sent away, all connections are in use{others}");
                 }
             }
             // The visitor has gone before we opened.
@@ -218,6 +234,27 @@ fn listen(
             }
         }
     }
+}
+
+/// A place for a newcomer. If there is none, what he has sent already may show that one is his; nothing is waited for.
+fn admit(shared: &Shared, stream: TcpStream) -> Result<Place, TcpStream> {
+    let stream = match shared.places.admit(stream, false) {
+        Err(stream) if shows_cookie(shared, &stream).unwrap_or(false) => stream,
+        other => return other,
+    };
+    shared.places.admit(stream, true)
+}
+
+/// Whether the request that lies there shows the cookie. The bytes stay where they are.
+fn shows_cookie(shared: &Shared, stream: &TcpStream) -> io::Result<bool> {
+    let mut buffer = RequestBuffer::default();
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(buffer.space());
+    stream.set_nonblocking(false)?;
+    buffer.filled(peeked?);
+    let Ok(Front::Head(head) | Front::Whole(head, _)) = buffer.front() else { return Ok(false) };
+    let ends = Ends::new(stream.peer_addr()?.ip(), stream.local_addr()?);
+    Ok(shared.gate.admit(&head, ends).is_ok_and(|access| access.is_holder))
 }
 
 /// Says that there is no place, without waiting for anything.

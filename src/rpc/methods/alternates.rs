@@ -1,4 +1,5 @@
-//! Branches that lost: blocks in the file that are not on the active chain.
+//! Branches that lost: blocks in the file that are not on the active chain. What was refused is no branch, and neither
+//! is what builds on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +55,12 @@ pub(in crate::rpc) fn get_alternate_chains(service: &Service, _: Nothing) -> Res
             .extend(metas.into_iter().filter(|meta| chain.is_told(meta) && !reader.is_active(meta)).map(|m| (m.id, m)));
         first += count;
     }
+    let ids: Vec<(Hash, Hash)> = others.values().map(|meta| (meta.id, meta.header.prev)).collect();
+    let refused = service.node().look(move |view| {
+        let is_bad = |id: &Hash| view.node.chain().is_condemned(id);
+        ids.into_iter().filter(|(id, prev)| is_bad(id) || is_bad(prev)).map(|(id, _)| id).collect::<BTreeSet<_>>()
+    })?;
+    others.retain(|id, _| !refused.contains(id));
     let parents: BTreeSet<Hash> = others.values().map(|meta| meta.header.prev).collect();
     let mut leaves: Vec<&BlockMeta> = others.values().filter(|meta| !parents.contains(&meta.id)).collect();
     leaves.sort_unstable_by_key(|meta| std::cmp::Reverse(meta.record));

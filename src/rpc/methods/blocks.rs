@@ -14,6 +14,8 @@ use crate::rpc::show::{BlockHeader, BlockJson, block_blob, transfer_ids};
 
 /// Headers of one answer: 1,000 × about 800 bytes.
 pub(in crate::rpc) const HEADERS_MAX: u64 = 1_000;
+/// Bytes of blocks that are read for one answer.
+const RANGE_BYTES: u64 = 64 << 20;
 /// Blocks that are larger are read and shown by one at a time.
 const SMALL_BYTES: u32 = 64 << 10;
 /// Hashes that one question may name.
@@ -128,9 +130,11 @@ pub(in crate::rpc) fn get_block_headers_range(service: &Service, range: Range) -
     let chain = service.chain();
     let tip = chain.tip()?.header.height;
     if start_height > end_height || end_height > tip {
-        let message = format!(
-            "the range {start_height} to {end_height} is not one of this chain; 0 to {tip} are there, the lower first"
-        );
+        let message = if start_height > end_height {
+            format!("the range {start_height} to {end_height} is none: the lower height comes first")
+        } else {
+            format!("there is no block at height {end_height}; the last one's is {tip}")
+        };
         return Err(Fault::new(Code::TooBigHeight, message));
     }
     let count = end_height - start_height;
@@ -140,6 +144,7 @@ pub(in crate::rpc) fn get_block_headers_range(service: &Service, range: Range) -
         return Err(Fault::new(Code::WrongParam, message));
     }
     let count = usize::try_from(count + 1).expect("at most a thousand");
+    check_bytes(&chain, start_height, count)?;
     let (mut headers, mut buffer) = (Vec::with_capacity(count), service.making()?);
     let is_active = |meta: &BlockMeta| chain.reader().is_active(meta);
     chain.each_front(start_height, count, &mut buffer, &mut |meta, front| {
@@ -148,6 +153,26 @@ pub(in crate::rpc) fn get_block_headers_range(service: &Service, range: Range) -
     buffer.clear();
     buffer.shrink_to(0);
     Ok(HeadersRange { headers, status: Fine::Ok, untrusted: false, _turn: buffer })
+}
+
+/// Every block of a range is read whole, one client after the other: that takes no longer than a moment.
+fn check_bytes(chain: &Chain<'_>, from: u64, count: usize) -> Result<(), Fault> {
+    let (mut fits, mut bytes) = (0, 0);
+    for row in chain.reader().records_from(from, count).chunk_by(|a, b| a.0 + 1 == b.0) {
+        for meta in chain.reader().metas(row[0], row.len())? {
+            bytes += u64::from(meta.size_bytes);
+            if bytes > RANGE_BYTES {
+                let message = format!(
+                    "the {count} blocks from height {from} on are more than {} MiB, which one question has read; ask for \
+                     {fits} headers at a time",
+                    RANGE_BYTES >> 20
+                );
+                return Err(Fault::new(Code::TooLong, message));
+            }
+            fits += 1;
+        }
+    }
+    Ok(())
 }
 
 /// Parameters of `get_block`. monero-python means height 0 when it sends neither.

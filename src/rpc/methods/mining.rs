@@ -63,7 +63,9 @@ struct Generated {
     untrusted: bool,
 }
 
-pub(in crate::rpc) fn generate_blocks(service: &Service, wanted: Wanted) -> Result<impl Serialize, Fault> {
+pub(in crate::rpc) fn generate_blocks(call: Call<'_>) -> Result<(), Fault> {
+    let wanted: Wanted = call.read()?;
+    let Call { service, is_wanted, out, .. } = call;
     let count = wanted.amount_of_blocks;
     if count == 0 || count > GENERATE_MAX {
         let message = format!("`amount_of_blocks` is {count}; 1 to {GENERATE_MAX} are mined for one question");
@@ -71,12 +73,14 @@ pub(in crate::rpc) fn generate_blocks(service: &Service, wanted: Wanted) -> Resu
     }
     let payout = payout(service, wanted.wallet_address.as_deref())?;
     let _place = service.long_wait()?;
-    let blocks = match service.order(Order::Generate { count, payout }, GENERATE_LIMIT)? {
+    let blocks = match service.order(Order::Generate { count, payout }, GENERATE_LIMIT, is_wanted)? {
         Answer::Blocks(blocks) => blocks.map_err(|why| Fault::new(Code::Refused, why))?,
-        Answer::Done(_) => return Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+        Answer::Done(_) => return Err(Fault::mixed_up()),
     };
     let last = blocks.last().map(|id| service.chain().need(id)).transpose()?;
-    Ok(Generated { blocks, height: last.map_or(0, |meta| meta.header.height), status: Fine::Ok, untrusted: false })
+    let height = last.map_or(0, |meta| meta.header.height);
+    push(out, &Generated { blocks, height, status: Fine::Ok, untrusted: false });
+    Ok(())
 }
 
 /// Whom an address or a public key means; `None`: whom the node pays by itself.
@@ -134,6 +138,8 @@ struct MiningStatus {
     active: bool,
     block_reward: u64,
     block_target: u64,
+    /// Of orders for blocks that are under way or wait.
+    blocks_owed: u64,
     difficulty: u64,
     difficulty_top64: u64,
     hashes: u64,
@@ -147,12 +153,13 @@ struct MiningStatus {
 }
 
 pub(in crate::rpc) fn mining_status(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
-    let (node, mining) = (service.node(), service.node().board().mining());
-    let (tip, difficulty) = service.chain().end(&node.board().summary())?;
+    let (node, mining, summary) = (service.node(), service.node().board().mining(), service.node().board().summary());
+    let (tip, difficulty) = service.chain().end(&summary)?;
     Ok(MiningStatus {
-        active: mining.threads > 0,
+        active: mining.threads > 0 || summary.blocks_owed > 0,
         block_reward: node.params().reward(tip.header.height + 1),
         block_target: node.params().spec().block_time_ms / 1_000,
+        blocks_owed: summary.blocks_owed,
         difficulty,
         difficulty_top64: 0,
         hashes: mining.hashes,
@@ -275,6 +282,18 @@ pub(in crate::rpc) fn submit_block(service: &Service, (blob,): (String,)) -> Res
 /// Has a block taken; gives its id once it is durable.
 pub(in crate::rpc) fn submit(service: &Service, bytes: Vec<u8>) -> Result<Hash, Fault> {
     // Held until the block is durable: a mebibyte and its tables, once.
+    let _turn = service.submitting()?;
+    let block = checked(service, bytes)?;
+    let id = block.id();
+    match service.order(Order::SubmitBlock(Box::new(block)), SUBMIT_LIMIT, &|| true)? {
+        Answer::Done(done) => done.map(|()| id).map_err(|why| Fault::new(Code::BlockRefused, why)),
+        Answer::Blocks(_) => Err(Fault::mixed_up()),
+    }
+}
+
+/// A block from its bytes, whole or in the short form.
+fn checked(service: &Service, bytes: Vec<u8>) -> Result<CheckedBlock, Fault> {
+    // Whoever makes a large answer has as much in memory: they take turns.
     let _turn = service.making()?;
     let params = service.node().params();
     if bytes.len() > BLOCK_BYTES_MAX {
@@ -284,17 +303,11 @@ pub(in crate::rpc) fn submit(service: &Service, bytes: Vec<u8>) -> Result<Hash, 
     let refused = |why: &dyn std::fmt::Display| Fault::new(Code::WrongBlock, format!("the block is refused: {why}"));
     let (header, rest) = codec::decode_prefix::<Header>(&bytes).map_err(|error| refused(&error))?;
     check_place(service, params, header)?;
-    let block = if let Some(ids) = short_form(rest) {
-        put_together(service, params, &bytes, ids)?
-    } else {
-        let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
-        read.verified(service.node().verifier()).map_err(|reject| refused(&reject))?
-    };
-    let id = block.id();
-    match service.order(Order::SubmitBlock(Box::new(block)), SUBMIT_LIMIT)? {
-        Answer::Done(done) => done.map(|()| id).map_err(|why| Fault::new(Code::BlockRefused, why)),
-        Answer::Blocks(_) => Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+    if let Some(ids) = short_form(rest) {
+        return put_together(service, params, &bytes, ids);
     }
+    let read = ReadBlock::read(params, bytes).map_err(|reject| refused(&reject))?;
+    read.verified(service.node().verifier()).map_err(|reject| refused(&reject))
 }
 
 /// Checks its work against its parent before anything else of it is looked at: who has not worked buys no look at

@@ -75,7 +75,7 @@ pub(super) const METHODS: &[Method] = &[
     Method::changes(
         &["generateblocks"],
         "amount_of_blocks (a number up to 10000) and wallet_address (optional)",
-        |call| call.with(mining::generate_blocks),
+        mining::generate_blocks,
     ),
     Method::reads(&["get_inside"], "nothing", |call| call.with(inside::get_inside)),
     Method::changes(&["set_log_level"], "level (error, warn, info or debug; or 0 to 4)", |call| {

@@ -28,7 +28,7 @@ struct Connections {
     untrusted: bool,
 }
 
-/// A peer. What stands behind `untrusted` in monerod's list has no meaning here and is left out.
+/// A peer, in monerod's words where they mean something here; `rpc.md` says which do not.
 #[derive(Serialize)]
 struct Connection {
     address: String,
@@ -56,6 +56,8 @@ struct Connection {
     peer_id: String,
     ping_ms: Option<u64>,
     port: String,
+    /// Nobody prunes here.
+    pruning_seed: u32,
     queue_bytes: usize,
     queue_bytes_max: usize,
     recv_count: u64,
@@ -131,6 +133,7 @@ fn show(now: Now, leads: bool, seen: Seen) -> Connection {
         peer_id: format!("{:016x}", peer.nonce),
         ping_ms: peer.round_trip_ms,
         port: peer.address.port().to_string(),
+        pruning_seed: 0,
         queue_bytes: of(|traffic| traffic.outbox_bytes),
         queue_bytes_max: OUTBOX_BYTES,
         recv_count: read_bytes,
@@ -240,7 +243,7 @@ struct Addresses<'a> {
 struct Address {
     address: String,
     failures: u32,
-    talked_at: Option<u64>,
+    talked_at_s: Option<u64>,
     next_try_in_ms: u64,
 }
 
@@ -250,7 +253,7 @@ pub(in crate::rpc) fn get_addresses(service: &Service, _: Nothing) -> Result<imp
     let shown = known.into_iter().map(|known| Address {
         address: known.address.to_string(),
         failures: known.failures,
-        talked_at: known.talked_at.map(|at| at.0 / 1_000),
+        talked_at_s: known.talked_at.map(|at| at.0 / 1_000),
         next_try_in_ms: known.next_try.since(now.mono),
     });
     Ok(Addresses { addresses: shown.collect(), status: Fine::Ok, _turn: turn })
@@ -297,6 +300,6 @@ fn connected(service: &Service, text: &str) -> Result<PeerId, Fault> {
         view.node.peers().iter().find(|(_, peer)| is(peer)).map(|(id, _)| id)
     })?;
     found.ok_or_else(|| {
-        Fault::new(Code::Refused, format!("nobody is connected from {address}; `get_connections` lists who is"))
+        Fault::new(Code::Refused, format!("nobody is connected from {address}; `spindle peers` lists who is"))
     })
 }

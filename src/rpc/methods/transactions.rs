@@ -3,6 +3,7 @@
 //! What waits is copied between two of the owner's turns; what is in blocks is found through the index and read from
 //! the file, each block once however many of its transactions are asked for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -263,7 +264,11 @@ pub(in crate::rpc) fn get_transaction_pool(call: Call<'_>) -> Result<(), Fault> 
     let PoolPage { after } = call.read()?;
     let Call { service, out, .. } = call;
     let _turn = service.making()?;
-    let (copied, is_all, (total, is_end)) = pool::copy(service, PAGE_BYTES, move |view| {
+    // Who does not read on wants all of it.
+    let is_large = after.is_none() && service.node().board().summary().pool_bytes > PAGE_BYTES;
+    let answer_bytes = if is_large && service.hold_large().is_ok() { TXS_BYTES } else { ANSWER_BYTES };
+    let page_bytes = answer_bytes / (ANSWER_BYTES / PAGE_BYTES);
+    let (copied, is_all, (total, is_end)) = pool::copy(service, page_bytes, move |view| {
         let ids = pool::ids_after(view, after.unwrap_or_default(), ROWS_MAX);
         let is_end = ids.len() < ROWS_MAX;
         (ids, (pool::count(view), is_end))
@@ -272,7 +277,7 @@ pub(in crate::rpc) fn get_transaction_pool(call: Call<'_>) -> Result<(), Fault> 
     out.extend_from_slice(b"{\"transactions\":[");
     for (waiting, bytes) in &copied {
         // The first is shown however large it is, so that whoever reads on gets on.
-        if shown > 0 && out.len() - begun > ANSWER_BYTES / 2 {
+        if shown > 0 && out.len() - begun > answer_bytes - ANSWER_BYTES / 2 {
             break;
         }
         if shown > 0 {
@@ -289,7 +294,15 @@ pub(in crate::rpc) fn get_transaction_pool(call: Call<'_>) -> Result<(), Fault> 
     push(out, &more);
     out.extend_from_slice(b",\"after\":");
     push(out, &last.filter(|_| more));
-    out.extend_from_slice(b",\"untrusted\":false,\"status\":\"OK\"}");
+    out.extend_from_slice(b",\"untrusted\":false,\"status\":");
+    // Whoever reads on knows that there is more; whoever does not is told where he looks.
+    let status = if more && after.is_none() {
+        format!("BUSY: {shown} of {total} transactions fit into one answer; `after` asks for those behind them")
+    } else {
+        "OK".to_owned()
+    };
+    push(out, &status);
+    out.push(b'}');
     Ok(())
 }
 
@@ -326,6 +339,7 @@ impl Default for HowMany {
 #[derive(Serialize)]
 struct Pool {
     bytes: usize,
+    classes: Vec<Class>,
     fee_rate_min: u64,
     orphans: usize,
     status: Fine,
@@ -342,6 +356,31 @@ struct PoolRow {
     id_hash: Hash,
     receive_time_ms: u64,
     size: usize,
+}
+
+/// Those that pay about the same.
+#[derive(Serialize)]
+struct Class {
+    /// In half doublings of 1,000 units per 1,000 bytes.
+    step: u32,
+    count: usize,
+    bytes: usize,
+}
+
+/// All that waits, by what it pays. `rated`: rate and size.
+fn classes(rated: impl Iterator<Item = (u128, usize)>) -> Vec<Class> {
+    let mut classes: BTreeMap<u32, Class> = BTreeMap::new();
+    for (rate, size_bytes) in rated {
+        // Nobody pays more than there are coins, so neither product leaves 128 bits.
+        let rate = rate.clamp(1_000, u64::MAX.into());
+        let doublings = (rate / 1_000).ilog2();
+        let base = 1_000_u128 << doublings;
+        let step = 2 * doublings + u32::from(rate.saturating_mul(rate) >= (2 * base).saturating_mul(base));
+        let class = classes.entry(step).or_insert(Class { step, count: 0, bytes: 0 });
+        class.count += 1;
+        class.bytes += size_bytes;
+    }
+    classes.into_values().collect()
 }
 
 /// The best-paying ones.
@@ -365,6 +404,7 @@ pub(in crate::rpc) fn get_pool(service: &Service, HowMany { count }: HowMany) ->
     });
     Ok(Pool {
         bytes: summary.pool_bytes,
+        classes: classes(all.iter().map(|waiting| (rate(waiting), waiting.size_bytes))),
         fee_rate_min: summary.fee_rate_min,
         orphans: summary.orphans,
         status: Fine::Ok,
@@ -412,11 +452,28 @@ pub(in crate::rpc) fn send_raw_transaction(service: &Service, offered: Offered) 
         Err(reject) => return Ok(refused(format!("the transaction is refused: {reject}"))),
     };
     let id = read.id();
-    match service.order(Order::Submit(Box::new(read)), SUBMIT_LIMIT)? {
+    match service.order(Order::Submit(Box::new(read)), SUBMIT_LIMIT, &|| true)? {
         Answer::Done(Ok(())) => {
             Ok(Verdict { reason: String::new(), status: "OK", tx_hash: Some(id), untrusted: false })
         }
         Answer::Done(Err(why)) => Ok(refused(why)),
-        Answer::Blocks(_) => Err(Fault::new(Code::Internal, "the node answered another question; this is a bug")),
+        Answer::Blocks(_) => Err(Fault::mixed_up()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: each class ends where the next half doubling begins. Method: rates on both sides of the first ends, and the
+    /// greatest.
+    #[test]
+    fn classes_are_half_doublings() {
+        let step = |rate: u128| classes(std::iter::once((rate, 7))).first().map(|class| class.step);
+        let steps = [0, 1_000, 1_414, 1_415, 1_999, 2_000, 2_828, 2_829, u128::MAX].map(step);
+        assert_eq!(steps, [0, 0, 0, 1, 1, 2, 2, 3, 108].map(Some));
+        let all = classes([(1_000, 7), (1_200, 5), (4_000, 1)].into_iter());
+        let all: Vec<_> = all.iter().map(|class| (class.step, class.count, class.bytes)).collect();
+        assert_eq!(all, [(0, 2, 12), (4, 1, 1)]);
     }
 }
