@@ -80,7 +80,9 @@ impl World {
         if staying.is_empty() {
             return Ok(());
         }
-        staying.into_iter().for_each(|machine| machine.crash(net, Crash::Killed));
+        for machine in staying {
+            machine.crash(net, Crash::Killed);
+        }
         self.tally.figures.reached.add("calm among cheats", 1);
         self.pass(SETTLE_S, watch)
     }
