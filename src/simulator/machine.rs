@@ -45,6 +45,8 @@ pub(crate) struct Machine {
     disk: MemoryDisk,
     rate: u64,
     chance: Chance,
+    /// Where sectors tear.
+    tears: Chance,
     process: Option<Process>,
     vice: Option<Box<dyn Vice>>,
     /// Whether it cheats, whatever its vice is doing now.
@@ -79,6 +81,7 @@ impl Machine {
     pub(crate) fn new(seed: u64, plan: Plan) -> Self {
         let Plan { host, config, session, clock, pace, rate, vice, is_vicious, in_pieces } = plan;
         let (chance, disk) = (Chance::new(seed, "machine", host), MemoryDisk::default());
+        let tears = Chance::new(seed, "tears", host);
         Self {
             host,
             life: 0,
@@ -89,6 +92,7 @@ impl Machine {
             disk,
             rate,
             chance,
+            tears,
             process: None,
             vice,
             is_vicious,
@@ -152,10 +156,12 @@ impl Machine {
         self.life += 1;
         (self.is_failing, self.struck_before) = (false, 0);
         net.trace.disk(self.host, &self.disk);
-        let chance = &mut self.chance;
+        let (chance, tears) = (&mut self.chance, &mut self.tears);
         self.disk = match how {
             Crash::Killed => self.disk.kill(),
-            Crash::PowerFailed => self.disk.power_cut(&mut |bound| chance.below(bound)),
+            Crash::PowerFailed => {
+                self.disk.power_cut_torn(&mut |bound| chance.below(bound), &mut |bytes| tears.below(bytes + 1))
+            }
         };
     }
 

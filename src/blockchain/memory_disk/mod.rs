@@ -64,10 +64,17 @@ impl MemoryDisk {
 
     /// The disk as it is found after the power failed now. Of what was not synced some lasts: `choose` is
     /// asked for a number below each number of possibilities, 0 being the oldest state and the greatest the newest.
+    /// A sector is torn in the middle of what differs, so that all possibilities can be counted through.
     #[must_use]
     pub fn power_cut(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+        self.power_cut_torn(choose, &mut |bytes| bytes / 2)
+    }
+
+    /// The same, and `tear` says how many of so many bytes of a torn sector are new.
+    #[must_use]
+    pub fn power_cut_torn(&self, choose: &mut dyn FnMut(usize) -> usize, tear: &mut dyn FnMut(usize) -> usize) -> Self {
         let state = self.0.lock();
-        Self::with(state.platter.after_power_cut(choose), state.faults.free_bytes)
+        Self::with(state.platter.after_power_cut(choose, tear), state.faults.free_bytes)
     }
 
     /// The disk as it is found after the process was killed now: all that was written is there, and what

@@ -15,6 +15,9 @@ pub(super) const SECTOR_BYTES: usize = 512;
 /// Picks one of so many possibilities; 0 is the oldest, the last one the newest.
 pub(super) type Choose<'a> = &'a mut dyn FnMut(usize) -> usize;
 
+/// Of so many bytes of a sector that is torn, says how many are new.
+pub(super) type Tear<'a> = &'a mut dyn FnMut(usize) -> usize;
+
 type Names = BTreeMap<String, u64>;
 
 /// A directory and its files.
@@ -112,7 +115,7 @@ impl Platter {
     }
 
     /// What is found after the power has failed now.
-    pub(super) fn after_power_cut(&self, choose: Choose<'_>) -> Self {
+    pub(super) fn after_power_cut(&self, choose: Choose<'_>, tear: Tear<'_>) -> Self {
         let mut names = self.durable.clone();
         for step in &self.pending {
             if choose(2) == 1 {
@@ -121,7 +124,7 @@ impl Platter {
         }
         let mut left = Self { names_given: self.names_given, ..Self::default() };
         for (name, id) in names {
-            left.put(&name, &self.files[&id].after_power_cut(choose));
+            left.put(&name, &self.files[&id].after_power_cut(choose, tear));
         }
         left
     }
@@ -190,7 +193,7 @@ impl Images {
         self.pending.push(change);
     }
 
-    fn after_power_cut(&self, choose: Choose<'_>) -> Vec<u8> {
+    fn after_power_cut(&self, choose: Choose<'_>, tear: Tear<'_>) -> Vec<u8> {
         let mut image = self.durable.clone();
         let mut sizes = vec![image.len()];
         let mut sectors: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
@@ -216,7 +219,7 @@ impl Images {
         let mut left = self.durable.clone();
         left.resize(size_bytes, 0);
         for (sector, versions) in sectors {
-            let found = survivor(&versions, choose);
+            let found = survivor(&versions, choose, tear);
             let start = (sector * SECTOR_BYTES).min(size_bytes);
             let room = (size_bytes - start).min(SECTOR_BYTES);
             left[start..start + room].copy_from_slice(&found[..room]);
@@ -226,7 +229,7 @@ impl Images {
 }
 
 /// One of a sector's versions, or its newest over its oldest, torn anywhere within what differs.
-fn survivor(versions: &[Vec<u8>], choose: Choose<'_>) -> Vec<u8> {
+fn survivor(versions: &[Vec<u8>], choose: Choose<'_>, tear: Tear<'_>) -> Vec<u8> {
     let [oldest, .., newest] = versions else { return versions[0].clone() };
     match choose(versions.len() + 1) {
         0 => oldest.clone(),
@@ -234,8 +237,8 @@ fn survivor(versions: &[Vec<u8>], choose: Choose<'_>) -> Vec<u8> {
             let differs = |at: &usize| oldest[*at] != newest[*at];
             let first = (0..SECTOR_BYTES).find(differs).unwrap_or(0);
             let last = (0..SECTOR_BYTES).rfind(differs).unwrap_or(0);
-            // Where one byte differs there is nothing to be torn: then it is as if nothing had been written.
-            let cut = first + if last > first { 1 + choose(last - first) } else { 0 };
+            let differing = last + 1 - first;
+            let cut = first + tear(differing).min(differing);
             [&newest[..cut], &oldest[cut..]].concat()
         }
         version => versions[version - 1].clone(),

@@ -240,8 +240,8 @@ impl World {
         self.look_at_disk(host, process.node())
     }
 
-    /// It has an honest peer that it chose itself, unless each honest node that it may dial chose it first, or peers
-    /// that cheat and stay have all the places.
+    /// It has an honest peer that it chose itself, unless each honest node that answered it once and may be dialled
+    /// again chose it first, or peers that cheat and stay have all the places.
     fn look_at_peers(&self, process: &Process) -> Result<(), String> {
         let (node, host) = (process.node(), process.host());
         let at = |ip| self.net.host_at(SocketAddr::new(ip, Net::address(host).port()));
@@ -255,12 +255,15 @@ impl World {
         if is_full || peers.iter().any(|(_, direction)| *direction == Direction::Outbound) {
             return Ok(());
         }
-        // Whoever did not answer for long is not dialled again at once; and one is dialled after the other.
+        // Whoever did not answer for long is not dialled again at once; one is dialled after the other; and whoever
+        // never answered may be one of thousands that were made up.
         let since = self.machines[host].clock.now(self.net.now).mono.0.saturating_sub(1_000 * SPREAD_S);
-        let due = node.addresses().iter().filter(|known| known.next_try.0 <= since);
+        let due = node.addresses().iter().filter(|known| known.talked_at.is_some() && known.next_try.0 <= since);
         let mut known = due.filter_map(|known| self.net.host_at(known.address));
         match known.find(|&other| honest(other) && peers.iter().all(|(peer, _)| *peer != other)) {
-            Some(other) => Err(format!("it has no honest peer of its own choice, although it knows of node {other}")),
+            Some(other) => {
+                Err(format!("it has no honest peer of its own choice, although node {other} has answered it once"))
+            }
             None => Ok(()),
         }
     }
