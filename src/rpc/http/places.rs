@@ -7,7 +7,7 @@
 //!    between an answer and its next question), so that any number of pages can poll;
 //! 2. else is on trial in the kept place: he shows the cookie within half a second, or hears 503. After a moment of
 //!    that the next newcomer may have the place, so that nobody sits in it;
-//! 3. else hears 503 at once, unless his request lies there already and shows the cookie. He then gets the place of
+//! 3. else hears 503, unless his request comes within 5 ms and shows the cookie. He then gets the place of
 //!    whoever is on trial, or of the stranger whose request has been coming for longest.
 //!
 //! So strangers who come again and again, however many and fast, do not lock the node's own user out: what they hold
