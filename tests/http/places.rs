@@ -58,11 +58,13 @@ fn a_place_is_kept_for_holders() {
     holder.ask("POST", "/change", &login, b"");
     assert_eq!(holder.answer().expect("an answer").text(), "changed\n");
     assert_eq!(holder.get("/").status, 200, "it is his until he goes");
-    let mut another = world.connect();
-    another.ask("POST", "/change", &login, b"");
-    assert_eq!(another.answer().expect("an answer").status, 200, "the idle holder has made room");
+    // He may not count as idle in the moment after his answer.
+    wait_until("the idle holder has made room", || {
+        let mut another = world.connect();
+        another.ask("POST", "/change", &login, b"");
+        another.answer().is_some_and(|answer| answer.status == 200)
+    });
     assert!(holder.is_closed());
-    drop(another);
     wait_until("seven are left", || world.counters.connections() == 7);
     busy.push(world.busy(&login));
     let mut late = world.connect();
@@ -75,8 +77,8 @@ fn a_place_is_kept_for_holders() {
     for raw in &mut busy {
         assert_eq!(raw.answer().expect("an answer").text(), "waited\n");
     }
-    assert_eq!(world.counters.refused_busy(), 2);
-    assert_eq!(world.answers(Status::ServiceUnavailable), 2);
+    assert!(world.counters.refused_busy() >= 2);
+    assert_eq!(world.answers(Status::ServiceUnavailable), world.counters.refused_busy());
 }
 
 /// Goal: half-open requests hold their places no longer than their limit, and the kept one for a moment only.
