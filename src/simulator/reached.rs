@@ -15,8 +15,8 @@ use crate::simulator::vice::Kind;
 
 /// What must come to pass in many drawn stories, besides every [`Kind`] of vice.
 ///
-/// Not among them are two effects, `Generate` and `Miners`, which only a person asks for, and the reasons to hang up
-/// that take a peer of another network or version, or more connections than such a story has.
+/// Not among them are two effects, `Generate` and `Miners`, which only a person asks for, and reasons to hang up that
+/// come too seldom to be counted on.
 pub const MUST: [&str; 43] = [
     "trouble Partition",
     "trouble one way",
