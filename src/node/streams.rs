@@ -95,6 +95,13 @@ impl Stream {
     }
 }
 
+/// What a peer was asked: see the same of its [`Stream`].
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    from: Option<Hash>,
+    end: Option<Position>,
+}
+
 /// A header that is ahead of our clock.
 #[derive(Debug)]
 struct Early {
@@ -107,6 +114,9 @@ struct Early {
 #[derive(Debug)]
 pub struct Streams {
     of_peers: BTreeMap<PeerId, Stream>,
+    /// Questions that are not answered yet, also those whose stream was given up: no second one goes out beside them,
+    /// since a peer may hang up over too many.
+    owing: BTreeMap<PeerId, Question>,
     /// Peers that did not answer, and until when they are not asked.
     paused: BTreeMap<PeerId, Mono>,
     early: Vec<Early>,
@@ -119,6 +129,7 @@ impl Default for Streams {
     fn default() -> Self {
         Self {
             of_peers: BTreeMap::new(),
+            owing: BTreeMap::new(),
             paused: BTreeMap::new(),
             early: Vec::new(),
             answer_ms: ANSWER_MS,
@@ -190,6 +201,7 @@ impl Streams {
 
     /// The answer to our question: decides what the stream is from now on.
     pub fn on_headers(&mut self, turn: &mut Turn, peer: PeerId, headers: &[CheckedHeader]) -> Result<(), StoreError> {
+        self.owing.remove(&peer);
         // Asked for, but the stream was given up meanwhile: too late to be a reason for asking again at once.
         let Some(stream) = self.of_peers.remove(&peer) else { return Ok(()) };
         self.answer_ms = ANSWER_MS;
@@ -461,6 +473,11 @@ impl Streams {
             if stream.asked_at.is_some() || !ready || turn.now.mono < stream.not_before {
                 continue;
             }
+            if let Some(question) = self.owing.get(&peer) {
+                // It began anew after it was given up: what it was asked before may still be answered.
+                (stream.from, stream.end, stream.asked_at) = (question.from, question.end, Some(turn.now.mono));
+                continue;
+            }
             // Behind the place to go on from, our own: a peer that has left that branch answers from where
             // it and we part, and not from genesis.
             let locator = stream.from.into_iter().chain(turn.chain.locator()?).collect();
@@ -469,6 +486,7 @@ impl Streams {
                 stream.end = turn.chain.headers().heaviest().filter(|heaviest| heaviest.work > tip.work).or(Some(tip));
             }
             stream.asked_at = Some(turn.now.mono);
+            self.owing.insert(peer, Question { from: stream.from, end: stream.end });
             turn.ask(peer, Asked::Headers, Message::GetHeaders(List::first_of(locator)));
         }
         Ok(())
@@ -506,6 +524,7 @@ impl Streams {
     /// Forgets peers that are gone.
     pub fn forget_gone(&mut self, turn: &Turn) {
         self.of_peers.retain(|peer, _| turn.peers.get(*peer).is_some());
+        self.owing.retain(|peer, _| turn.peers.get(*peer).is_some());
         self.paused.retain(|peer, _| turn.peers.get(*peer).is_some());
     }
 }

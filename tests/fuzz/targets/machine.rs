@@ -247,7 +247,8 @@ impl Machine {
             .asked
             .iter()
             .filter(|(asked, _)| matches!(asked, Asked::Headers | Asked::Blocks(_) | Asked::BlockTxs(..)));
-        assert!(requests.count() <= REQUESTS_MAX, "the protocol allows four requests at a time");
+        let requests: Vec<&(Asked, Message)> = requests.collect();
+        assert!(requests.len() <= REQUESTS_MAX, "more than four requests at a time of {peer}: {requests:?}");
     }
 
     fn told(&mut self, report: &Report) {
