@@ -11,6 +11,7 @@ use crate::rpc::http::message::Status;
 pub struct Counters {
     responses: [AtomicU64; Status::ALL.len()],
     connections: AtomicU64,
+    visitors: AtomicU64,
     refused_busy: AtomicU64,
     handling_ns: AtomicU64,
 }
@@ -20,6 +21,7 @@ impl Default for Counters {
         Self {
             responses: array::from_fn(|_| AtomicU64::new(0)),
             connections: AtomicU64::new(0),
+            visitors: AtomicU64::new(0),
             refused_busy: AtomicU64::new(0),
             handling_ns: AtomicU64::new(0),
         }
@@ -36,6 +38,11 @@ impl Counters {
     /// Connections that are open now.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Of these, those that no thread has taken yet.
+    pub fn visitors(&self) -> u64 {
+        self.visitors.load(Ordering::Relaxed)
     }
 
     /// Connections that were sent away because all places were taken.
@@ -60,6 +67,10 @@ impl Counters {
     pub(super) fn handled(&self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.handling_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn now_visiting(&self, visitors: usize) {
+        self.visitors.store(visitors as u64, Ordering::Relaxed);
     }
 
     pub(super) fn now_open(&self, connections: usize) {

@@ -178,6 +178,7 @@ fn serve(shared: &Shared, queue: &Receiver<Place>) -> &'static str {
         };
         match visitor {
             Ok(place) => {
+                shared.counters.now_visiting(queue.len());
                 if let Err(error) = connection::run(shared, place) {
                     log::debug!("rpc: a connection ended: {error}");
                 }
@@ -210,6 +211,7 @@ fn listen(
                 match admit(shared, stream) {
                     Ok(place) => {
                         visitors.send(place).expect("`serve` outlives the listener");
+                        shared.counters.now_visiting(visitors.len());
                         continue;
                     }
                     Err(stream) => turn_away(shared, stream, &busy),

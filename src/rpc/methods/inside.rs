@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::hash::Hash;
 use crate::rpc::call::{Done, Fine, Nothing};
 use crate::rpc::fault::{Code, Fault};
+use crate::rpc::http::server::CONNECTIONS_MAX;
 use crate::rpc::service::Service;
 use crate::rpc::threads::{self, Thread};
-use crate::runtime::handle::TURN_BOUNDS_US;
+use crate::runtime::handle::{self, TURN_BOUNDS_US};
 use crate::runtime::trail::{Source, Trail};
 
 #[derive(Serialize)]
@@ -23,11 +24,11 @@ struct Inside {
     uptime_ms: u64,
 }
 
-/// A channel of the node's own; each connection's stand with it in `get_connections`.
+/// A channel of the node's or the server's own; each connection's stand with it in `get_connections`.
 #[derive(Serialize)]
 struct Queue {
     name: &'static str,
-    waiting: usize,
+    waiting: u64,
     capacity: usize,
 }
 
@@ -87,8 +88,10 @@ impl From<Trail> for ShownTrail {
 pub(in crate::rpc) fn get_inside(service: &Service, _: Nothing) -> Result<impl Serialize, Fault> {
     let node = service.node();
     let queues = node.look(|view| view.queues().to_vec())?;
-    let queues =
-        queues.into_iter().map(|queue| Queue { name: queue.name, waiting: queue.waiting, capacity: queue.capacity });
+    let ours =
+        |queue: handle::Queue| Queue { name: queue.name, waiting: queue.waiting as u64, capacity: queue.capacity };
+    let visitors = Queue { name: "rpc", waiting: service.counters().visitors(), capacity: CONNECTIONS_MAX };
+    let queues = queues.into_iter().map(ours).chain([visitors]);
     let turns = node.board().turns();
     let counts = turns.counts();
     let classes = TURN_BOUNDS_US.iter().zip(counts);
