@@ -77,7 +77,7 @@ impl Header {
 
     /// The bytes that are hashed.
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
-        codec::encode(self).try_into().expect("a header has a fixed size")
+        codec::encode_fixed(self)
     }
 }
 

@@ -44,6 +44,14 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a value that always has so many: nothing is allocated.
+pub fn encode_fixed<T: Encode, const N: usize>(value: &T) -> [u8; N] {
+    let mut bytes = [0; N];
+    let written = bincode::encode_into_slice(value, &mut bytes, CONFIG).expect("it has no more bytes than that");
+    assert_eq!(written, N, "it has no fewer either");
+    bytes
+}
+
 /// Appends the bytes of a value.
 pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
     struct Append<'a>(&'a mut Vec<u8>);
