@@ -275,6 +275,9 @@ fn check_spec(spec: &NetworkSpec) -> Result<(), SpecError> {
     if spec.name.is_empty() || spec.name.len() > 32 || !name_is_plain {
         return refuse("name", spec.name.clone(), "1 to 32 letters, digits, `-` or `_` are allowed");
     }
+    if spec.activations.contains_key(&0) {
+        return refuse("activations", "0".into(), "rules are numbered from 1 on");
+    }
     if !(1_000..=86_400_000).contains(&spec.block_time_ms) {
         return refuse("block_time_ms", spec.block_time_ms.to_string(), "1000 to 86400000 are allowed");
     }

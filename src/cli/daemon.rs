@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::blockchain::chain::{Opening, Stage};
 use crate::blockchain::os::DataDir;
 use crate::blockchain::params::Params;
+use crate::blockchain::params::RULES_KNOWN;
 use crate::blockchain::storage::Cut;
 use crate::cli::console::Console;
 use crate::cli::failure::Failure;
@@ -258,6 +259,13 @@ fn greet(config: &Config) {
     let spec = config.params.spec();
     let path = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     log::info!("{}, network {}, genesis {}", version(), spec.name, config.params.genesis_id());
+    let unknown = spec.activations.iter().find(|(rules, _)| **rules > RULES_KNOWN);
+    if let Some((rules, height)) = unknown {
+        log::warn!(
+            "rules {rules} of this network hold from block {height} on, and this program knows {RULES_KNOWN}: it stops there; \
+             get a newer one in time"
+        );
+    }
     log::info!("data directory {}", path.display());
     let (inbound, outbound, named) = (config.max_inbound, config.max_outbound, config.peers.len());
     log::info!("at most {inbound} connections from others, {outbound} to others, and to {named} named peers");

@@ -182,13 +182,13 @@ impl Orders {
         }
     }
 
-    /// No more blocks on demand.
-    pub fn stop(&mut self, out: &mut Vec<Effect>) {
+    /// No more blocks on demand, for this reason.
+    pub fn stop(&mut self, why: &str, out: &mut Vec<Effect>) {
         if self.generating.front().is_some_and(|order| order.has_begun) {
             out.push(Effect::Generate { count: 0 });
         }
         for Generating { ticket, count, found, .. } in self.generating.drain(..) {
-            let why = format!("mining was stopped by order, after {} of {count} blocks", found.len());
+            let why = format!("{why}; it ends after {} of {count} blocks", found.len());
             out.push(Effect::Answer { ticket, answer: Answer::Blocks(Err(why)) });
         }
     }

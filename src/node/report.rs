@@ -224,7 +224,7 @@ impl fmt::Display for Report {
             ),
             Self::Mining { begins: true } => f.write_str("ready to mine: there is nothing to catch up with"),
             Self::Mining { begins: false } => {
-                f.write_str("mining rests: there are blocks to catch up with, or there is no room for more")
+                f.write_str("mining rests: nobody wants blocks, there are some to catch up with, or none can be made")
             }
             Self::Note { text, .. } => f.write_str(text),
         }

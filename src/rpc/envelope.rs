@@ -134,6 +134,10 @@ fn answer_batch(service: &Service, request: &Request<'_>, is_wanted: IsWanted<'_
     }
     let mut out = vec![b'['];
     for question in &understood {
+        // Nobody hears the rest, and it may be orders.
+        if !is_wanted() {
+            break;
+        }
         let begun = out.len();
         if begun > 1 {
             out.push(b',');

@@ -19,6 +19,8 @@ use crate::primitives::hash::Hash;
 
 /// Between two times that the header tree is pruned.
 const PRUNE_MS: u64 = 1_000;
+/// What whoever brings or wants a block is told.
+pub(super) const TOO_FULL: &str = "the disk is too full to take blocks; free some space";
 
 impl Conduct {
     /// A session has ended its connection over a block: if it was one that we had asked for, so that its
@@ -148,7 +150,7 @@ impl Conduct {
                 Refusal::Rule(reject) => reject.to_string(),
             })
         } else {
-            Some("the disk is too full to take blocks; free some space".into())
+            Some(TOO_FULL.into())
         };
         match why {
             None => self.orders.on_submitted(ticket, id),

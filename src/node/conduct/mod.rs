@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::blockchain::chain::Chain;
 use crate::blockchain::condemned;
 use crate::blockchain::mempool::{self, Mempool, Saved};
+use crate::blockchain::params::RULES_KNOWN;
 use crate::blockchain::storage::{Room, StoreError};
 use crate::node::NodeConfig;
 use crate::node::addresses::{self, AddressBook};
@@ -298,6 +299,18 @@ impl Conduct {
 
     // --- what people want ---
 
+    /// Why no block can be made here, whoever wants it.
+    fn bar_to_mining(&self, turn: &Turn) -> Option<String> {
+        let height = turn.chain.tip().header.height + 1;
+        let rules = turn.chain.params().rules_at(height);
+        if rules > RULES_KNOWN {
+            return Some(format!(
+                "block {height} needs rules {rules} and this program knows {RULES_KNOWN}; a newer one has to make it"
+            ));
+        }
+        (self.room != Room::Enough).then(|| blocks::TOO_FULL.into())
+    }
+
     fn on_order(&mut self, turn: &mut Turn, ticket: Ticket, order: Order) -> Result<(), StoreError> {
         let done = match order {
             Order::Submit(transaction) => {
@@ -307,12 +320,16 @@ impl Conduct {
             Order::SubmitBlock(block) => return self.on_submitted(turn, ticket, *block),
             Order::Generate { count, payout } => {
                 self.orders.on_generate(ticket, count, payout, self.config.payout.is_some(), turn.out);
+                // Whatever bars it is told at once.
+                if let Some(why) = self.bar_to_mining(turn) {
+                    self.orders.stop(&why, turn.out);
+                }
                 return Ok(());
             }
             Order::Mine { threads, payout } => {
                 self.config.payout = payout.or(self.config.payout.take());
                 if threads == 0 {
-                    self.orders.stop(turn.out);
+                    self.orders.stop("mining was stopped by order", turn.out);
                 }
                 if threads > 0 && self.config.payout.is_none() {
                     Err("nobody is known whom a block could pay; name an address".into())
@@ -376,7 +393,11 @@ impl Conduct {
         self.transactions.pump(turn, is_calm && follows);
         // A template is made of chain and pool: until the next turn, when both say the same, the old one does.
         if follows {
-            let mines = is_calm && self.dialer.has_looked();
+            let bar = self.bar_to_mining(turn);
+            if let Some(why) = bar.as_ref().filter(|_| self.orders.wanted().is_some()) {
+                self.orders.stop(why, turn.out);
+            }
+            let mines = is_calm && self.dialer.has_looked() && bar.is_none();
             // What an order wants should hold what waits at this moment.
             if self.orders.is_new() {
                 self.templates.hurry();
