@@ -5,7 +5,8 @@ mod common;
 use std::net::{IpAddr, SocketAddr};
 
 use common::world::World;
-use spindle::blockchain::params::Params;
+use spindle::blockchain::memory_disk::MemoryDisk;
+use spindle::blockchain::params::{NetworkSpec, Params};
 use spindle::node::event::{Direction, Effect, Event, PeerId, Target};
 use spindle::node::message::Hello;
 use spindle::node::orders::{Answer, GENERATE_MAX, Order, Ticket};
@@ -140,6 +141,32 @@ fn a_senseless_order_for_blocks_is_refused() {
         let effects = order(&mut world, 1, Order::Generate { count, payout: None });
         assert!(refusal(&effects, 1).contains(&GENERATE_MAX.to_string()));
     }
+}
+
+/// Goal: whoever wants blocks hears at once why there are none, and does not wait: on a disk without room, and beyond
+/// rules that this program does not know. Method: a full disk; a network whose third block has rules of the future, an order
+/// that comes before it and one that comes then.
+#[test]
+fn an_order_that_cannot_be_followed_is_refused_at_once() {
+    let (mut full, disk) = (World::new(Params::regtest(), 0), MemoryDisk::default());
+    disk.set_free_bytes(1 << 20);
+    full.add(disk);
+    full.pass(12_000);
+    let refused = order(&mut full, 1, Order::Generate { count: 1, payout: None });
+    let why = refusal(&refused, 1);
+    assert!(why.contains("the disk is too full") && why.contains("free some space"), "{why}");
+
+    let spec = NetworkSpec { activations: [(2, 3)].into(), ..Params::regtest().spec().clone() };
+    let mut future = World::new(Params::new(spec).expect("a sound spec"), 1);
+    future.pass(12_000);
+    order(&mut future, 1, Order::Generate { count: 5, payout: None });
+    let mut effects = mine_template(&mut future).1;
+    effects.extend(mine_template(&mut future).1);
+    let why = refusal(&effects, 1);
+    assert!(why.contains("block 3 needs rules 2") && why.contains("2 of 5"), "{why}");
+    let refused = order(&mut future, 2, Order::Generate { count: 1, payout: None });
+    assert!(refusal(&refused, 2).contains("needs rules 2"));
+    assert!(future.members[0].template.is_none(), "nobody works on what cannot be");
 }
 
 /// Goal: blocks that were ordered for somebody pay him and nobody else, and the node's own payout returns after
