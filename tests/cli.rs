@@ -256,7 +256,8 @@ fn a_broken_spec_is_named_field_and_value() {
     let home = directory();
     let path = home.path().join("lab.json");
     let good = serde_json::to_value(Params::local().spec()).expect("a spec is JSON");
-    let fields: [(&str, Value); 26] = [
+    let fields: [(&str, Value); 28] = [
+        ("name", json!("regtest")),
         ("name", json!("")),
         ("name", json!("two words")),
         ("name", json!(7)),
@@ -282,6 +283,7 @@ fn a_broken_spec_is_named_field_and_value() {
         ("seeds", json!("127.0.0.1:9000")),
         ("seeds", json!(["nowhere"])),
         ("activations", json!({"x": 1})),
+        ("activations", json!({"0": 1})),
         ("blocktime", json!(1)),
     ];
     for (field, value) in fields {
@@ -381,7 +383,7 @@ fn a_chain_full_of_transfers_verifies() {
 fn too_small_coins_are_no_endless_search() {
     let home = directory();
     let mut spec = serde_json::to_value(Params::regtest().spec()).expect("a spec is JSON");
-    (spec["reward_base"], spec["reward_tail"]) = (json!(0), json!(1_000));
+    (spec["name"], spec["reward_base"], spec["reward_tail"]) = (json!("poor"), json!(0), json!(1_000));
     fs::write(home.path().join("poor.json"), spec.to_string()).expect("a small file");
     let line = "chain generate --txs 100 --network poor.json --data-dir";
     let refused = run(home.path(), words(&format!("{line} a")));

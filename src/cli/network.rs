@@ -101,13 +101,18 @@ pub fn parse(json: &str) -> Result<Params, String> {
     for seed in &spec.seeds {
         values::target(seed).map_err(|why| format!("seeds holds `{seed}`, which {why}"))?;
     }
-    for (name, built_in) in [("local", Params::local()), ("regtest", Params::regtest())] {
-        if spec.name == name && spec != *built_in.spec() {
-            return Err(format!("name is `{name}`, which is that of a network that is built in; choose another"));
+    values::port(&spec.port.to_string()).map_err(|why| format!("port is `{}`, which {why}", spec.port))?;
+    let params =
+        Params::new(spec).map_err(|SpecError { field, value, limit, .. }| format!("{field} is `{value}`, {limit}"))?;
+    for built_in in [Params::local(), Params::regtest()] {
+        let (name, ours) = (&params.spec().name, built_in.spec());
+        if *name == ours.name && params.genesis_id() != built_in.genesis_id() {
+            return Err(format!(
+                "name is `{name}`, which is that of another network, one that is built in; choose another"
+            ));
         }
     }
-    values::port(&spec.port.to_string()).map_err(|why| format!("port is `{}`, which {why}", spec.port))?;
-    Params::new(spec).map_err(|SpecError { field, value, limit, .. }| format!("{field} is `{value}`, {limit}"))
+    Ok(params)
 }
 
 /// Puts one field after another into a spec that is known to be good: the first that does not fit there
