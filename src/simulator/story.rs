@@ -132,7 +132,7 @@ impl Story {
         };
         let byzantine = if chance.permille(700) { chance.below(BYZANTINE_MAX + 1) } else { 0 };
         let mut byzantine: Vec<Kind> =
-            (0..byzantine).map(|_| *chance.pick(&Kind::EARLIER).expect("there are some")).collect();
+            (0..byzantine).map(|_| *chance.pick(Kind::EARLIER).expect("there are some")).collect();
         let prepared = if later.permille(LONG_PERMILLE) { later.between(2_001, 2_400) } else { 0 };
         if prepared > 0 && byzantine.len() < BYZANTINE_MAX {
             // Those whom such a chain is about.

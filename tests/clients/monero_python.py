@@ -4,15 +4,9 @@ Two nodes of regtest with the same chain that do not know each other. A wallet p
 reads the payment there and brings it to the second, which mines it.
 """
 
-import json
 import pathlib
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import unittest
-import urllib.request
 from decimal import Decimal
 
 from monero.backends.jsonrpc.exceptions import MethodNotFound, RPCError
@@ -20,86 +14,27 @@ from monero.daemon import Daemon
 from monero.exceptions import TransactionBroadcastError
 from monero.transaction import Transaction
 
-SPINDLE = str(pathlib.Path(sys.argv[1]).absolute())
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "common"))
+from regtest import Home
+
+SPINDLE = sys.argv[1]
 BLOCKS = 20
 # One coin has 10^8 units; monero-python takes every amount for a multiple of 10^-12.
 UNIT = Decimal("0.000000000001")
 
 
-def free_port():
-    """A port whose neighbour is free too."""
-    for port in range(11_300, 12_000):
-        try:
-            for each in (port, port + 1_000):
-                with socket.socket() as listener:
-                    listener.bind(("127.0.0.1", each))
-            return port
-        except OSError:
-            continue
-    raise OSError("no two free ports")
-
-
-class Node:
-    """A spindle daemon and monero-python's view of it."""
-
-    def __init__(self, home, name):
-        self.port = free_port()
-        self.data = home / name
-        words = [SPINDLE, "daemon", "--network", "regtest", "--no-seeds", "--port", str(self.port)]
-        self.process = subprocess.Popen(words + ["--data-dir", str(self.data)], stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if "rpc on" in line:
-                break
-        self.daemon = Daemon(port=self.port + 1_000)
-
-    def change(self, path, **params):
-        """What takes the cookie, which monero-python cannot show."""
-        body = json.dumps(params).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port + 1_000}{path}", body)
-        request.add_header("Authorization", "Bearer " + (self.data / "rpc.cookie").read_text())
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
-    def generate(self, count, address):
-        params = {"amount_of_blocks": count, "wallet_address": address}
-        answer = self.change("/json_rpc", jsonrpc="2.0", id=0, method="generateblocks", params=params)
-        return answer["result"]["blocks"]
-
-    def stop(self):
-        self.change("/stop_daemon")
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-
 class MoneroPython(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="spindle-clients-"))
-        (cls.home / "password").write_text("correct horse\n")
-        cls.wallet("new")
-        cls.address = cls.wallet("address")["address"]
-        words = ["chain", "generate", "--network", "regtest", "--blocks", str(BLOCKS), "--mine-to", cls.address]
-        cls.run_spindle(*words, "--data-dir", "first")
-        shutil.copytree(cls.home / "first", cls.home / "second")
-        cls.nodes = [Node(cls.home, "first"), Node(cls.home, "second")]
-        cls.first, cls.second = (node.daemon for node in cls.nodes)
-        sent = cls.wallet("send", cls.address, "1.5", "--yes", "--port", str(cls.nodes[0].port))
+        cls.home = Home(SPINDLE)
+        cls.nodes = cls.home.two_nodes(BLOCKS)
+        cls.first, cls.second = (Daemon(port=node.port + 1_000) for node in cls.nodes)
+        sent = cls.home.wallet("send", cls.home.address, "1.5", "--yes", "--port", str(cls.nodes[0].port))
         cls.paid = sent["txid"]
 
     @classmethod
     def tearDownClass(cls):
-        codes = [node.stop() for node in cls.nodes]
-        shutil.rmtree(cls.home)
-        assert codes == [0, 0], codes
-
-    @classmethod
-    def run_spindle(cls, *words):
-        return subprocess.run([SPINDLE, *words], cwd=cls.home, check=True, capture_output=True, text=True).stdout
-
-    @classmethod
-    def wallet(cls, name, *words):
-        more = ["--network", "regtest", "--wallet", "w", "--password-file", "password", "--json"]
-        return json.loads(cls.run_spindle("wallet", name, *words, *more))
+        cls.home.remove(cls.nodes)
 
     def test_1_info_net_height(self):
         info = self.first.info()
@@ -158,7 +93,7 @@ class MoneroPython(unittest.TestCase):
         self.assertEqual((there.hash, there.blob), (waiting.hash, waiting.blob))
 
     def test_6_transactions(self):
-        [mined] = self.nodes[1].generate(1, self.address)
+        [mined] = self.nodes[1].generate(1, self.home.address)
         block = self.second.block(bhash=mined)
         self.assertEqual(block.height, BLOCKS + 1)
         self.assertEqual([tx.is_coinbase for tx in block.transactions], [True, False])
@@ -186,7 +121,7 @@ class MoneroPython(unittest.TestCase):
         self.assertEqual(backend.get_version()["current_height"], self.second.height())
         self.assertFalse(backend.mining_status()["active"])
         # `get_block_template` itself takes Monero's addresses alone.
-        template = backend.raw_jsonrpc_request("get_block_template", {"wallet_address": self.address})
+        template = backend.raw_jsonrpc_request("get_block_template", {"wallet_address": self.home.address})
         self.assertEqual((template["height"], template["prev_hash"]), (self.second.height(), tip["hash"]))
         blob = bytearray.fromhex(template["blocktemplate_blob"])
         while True:

@@ -23,4 +23,4 @@ if ! "$venv/bin/python" -c "import importlib.metadata as m; assert 'monero==' + 
     "$venv/bin/pip" install --quiet --disable-pip-version-check "$wanted"
 fi
 "${CARGO:-cargo}" build --quiet
-exec "$venv/bin/python" tests/clients/monero_python.py "${CARGO_TARGET_DIR:-target}/debug/spindle"
+exec "$venv/bin/python" -B tests/clients/monero_python.py "${CARGO_TARGET_DIR:-target}/debug/spindle"

@@ -8,104 +8,33 @@ back. Figures are printed, and not judged by a clock.
 import json
 import os
 import pathlib
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import unittest
 import urllib.error
 import urllib.request
 
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "common"))
 from browser import Browser
+from regtest import Home
 
-SPINDLE = str(pathlib.Path(sys.argv[1]).absolute())
+SPINDLE = sys.argv[1]
 CHROMIUM = sys.argv[2]
 SHOTS = os.environ.get("SHOTS")
 BLOCKS = 30
 WEIGHT_MAX = 100_000
 
 
-def free_port():
-    """A port whose neighbour is free too."""
-    for port in range(12_300, 13_000):
-        try:
-            for each in (port, port + 1_000):
-                with socket.socket() as listener:
-                    listener.bind(("127.0.0.1", each))
-            return port
-        except OSError:
-            continue
-    raise OSError("no two free ports")
-
-
-class Node:
-    """A daemon, asked as programs do."""
-
-    def __init__(self, home, name):
-        self.data, self.port = home / name, free_port()
-        self.start()
-
-    def start(self):
-        words = [SPINDLE, "daemon", "--network", "regtest", "--no-seeds", "--port", str(self.port)]
-        self.process = subprocess.Popen(words + ["--data-dir", str(self.data)], stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if "rpc on" in line:
-                return
-        raise RuntimeError("the daemon did not start")
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port + 1_000}/"
-
-    def ask(self, method, **params):
-        body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}).encode()
-        request = urllib.request.Request(self.url + "json_rpc", body)
-        request.add_header("Authorization", "Bearer " + (self.data / "rpc.cookie").read_text())
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            answer = json.load(answer)
-        assert "result" in answer, answer
-        return answer["result"]
-
-    def generate(self, count, address):
-        return self.ask("generateblocks", amount_of_blocks=count, wallet_address=address)["blocks"]
-
-    def stop(self):
-        words = [SPINDLE, "stop", "--network", "regtest", "--port", str(self.port), "--data-dir", str(self.data)]
-        asked = subprocess.run(words, capture_output=True, text=True)
-        assert asked.returncode == 0, asked.stderr
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-
 class Page(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="spindle-page-"))
-        (cls.home / "password").write_text("correct horse\n")
-        cls.wallet("new")
-        cls.address = cls.wallet("address")["address"]
-        words = ["chain", "generate", "--network", "regtest", "--blocks", str(BLOCKS), "--mine-to", cls.address]
-        cls.spindle(*words, "--data-dir", "first")
-        shutil.copytree(cls.home / "first", cls.home / "second")
-        cls.first, cls.second = Node(cls.home, "first"), Node(cls.home, "second")
-        cls.browser = Browser(CHROMIUM, cls.home / "browser")
+        cls.home = Home(SPINDLE)
+        cls.first, cls.second = cls.home.two_nodes(BLOCKS)
+        cls.browser = Browser(CHROMIUM, cls.home.path / "browser")
 
     @classmethod
     def tearDownClass(cls):
         cls.browser.close()
-        codes = [node.stop() for node in (cls.first, cls.second)]
-        shutil.rmtree(cls.home, ignore_errors=True)
-        assert codes == [0, 0], codes
-
-    @classmethod
-    def spindle(cls, *words):
-        return subprocess.run([SPINDLE, *words], cwd=cls.home, check=True, capture_output=True, text=True).stdout
-
-    @classmethod
-    def wallet(cls, name, *words):
-        more = ["--network", "regtest", "--wallet", "w", "--password-file", "password", "--json"]
-        return json.loads(cls.spindle("wallet", name, *words, *more))
+        cls.home.remove([cls.first, cls.second])
 
     def go(self, route):
         self.browser.run(f"location.hash = {json.dumps(route)}")
@@ -144,9 +73,9 @@ class Page(unittest.TestCase):
         self.assertEqual(tip["height"], BLOCKS)
 
     def test_2_a_fork_is_drawn(self):
-        [lost] = self.first.generate(1, self.address)
+        [lost] = self.first.generate(1, self.home.address)
         self.browser.wait_for(f"document.querySelector('.rows [data-k=\"{lost}\"]:not(.off)')")
-        won = self.second.generate(2, self.address)
+        won = self.second.generate(2, self.home.address)
         self.first.ask("connect", address=f"127.0.0.1:{self.second.port}")
         self.browser.wait_for(f"document.querySelector('.rows [data-k=\"{won[-1]}\"]:not(.off)')")
         self.browser.wait_for(f"document.querySelector('.rows [data-k=\"{lost}\"].off path.b, .rows path.b')")
@@ -166,7 +95,7 @@ class Page(unittest.TestCase):
         for n, node in enumerate([self.second, self.first] * 5):
             # At another moment between two of the page's questions each time.
             self.browser.run(f"new Promise(done => setTimeout(done, {45 * n}))")
-            [block] = node.generate(1, self.address)
+            [block] = node.generate(1, self.home.address)
             self.browser.wait_for(f"window.seen['{block}']")
             seen = self.browser.run(f"window.seen['{block}']")
             trails = self.first.ask("get_inside")["trails"]
@@ -195,7 +124,7 @@ class Page(unittest.TestCase):
 
     def test_5_the_pool_and_a_payment(self):
         for amount in ("1.5", "0.25", "3"):
-            paid = self.wallet("send", self.address, amount, "--yes", "--port", str(self.first.port))["txid"]
+            paid = self.home.wallet("send", self.home.address, amount, "--yes", "--port", str(self.first.port))["txid"]
         self.go("#/mempool")
         pool = self.first.ask("get_pool")
         ids = [row["id_hash"] for row in pool["transactions"]]
@@ -207,7 +136,7 @@ class Page(unittest.TestCase):
         self.heading("Transaction")
         self.browser.wait_for("document.querySelector('h1 .tag.warm')")
         self.shot("transaction")
-        self.first.generate(1, self.address)
+        self.first.generate(1, self.home.address)
 
     def test_6_peers_are_those_of_the_node(self):
         self.go("#/network")
@@ -230,7 +159,7 @@ class Page(unittest.TestCase):
         self.assertLessEqual({thread["name"] for thread in inside["threads"]} - {"mine-0"}, set(named))
         for queue in inside["queues"]:
             self.browser.wait_for(f"document.getElementById('x-q-{queue['name']}')")
-        [block] = self.second.generate(1, self.address)
+        [block] = self.second.generate(1, self.home.address)
         self.browser.wait_for(f"document.querySelector('[data-hash=\"{block}\"]')")
         self.browser.wait_for("document.querySelector('#x-owner.lit')")
         self.shot("inside")
@@ -265,7 +194,7 @@ class Page(unittest.TestCase):
         self.first.start()
         self.browser.wait_for("document.getElementById('gone').hidden")
         self.browser.problems.clear()
-        [block] = self.first.generate(1, self.address)
+        [block] = self.first.generate(1, self.home.address)
         self.browser.wait_for(f"document.querySelector('.rows [data-k=\"{block}\"]')")
 
 

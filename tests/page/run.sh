@@ -25,4 +25,4 @@ if [[ -z $chromium ]]; then
     chromium=$(command -v chromium)
 fi
 "${CARGO:-cargo}" build --quiet
-exec python3 tests/page/page.py "${CARGO_TARGET_DIR:-target}/debug/spindle" "$chromium"
+exec python3 -B tests/page/page.py "${CARGO_TARGET_DIR:-target}/debug/spindle" "$chromium"

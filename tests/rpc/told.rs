@@ -1,11 +1,10 @@
 //! What is told while the disk is slow.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use serde_json::{Value, json};
-use spindle::blockchain::disk::{Disk, DiskFile};
+use spindle::blockchain::disk::DiskFile;
 use spindle::blockchain::memory_disk::MemoryDisk;
 use spindle::blockchain::transaction::Transaction;
 use spindle::node::orders::{Answer, Order};
@@ -13,58 +12,17 @@ use spindle::primitives::codec;
 use spindle::primitives::hash::Hash;
 use spindle::rpc::http::Method;
 
+use crate::common::between::{Between, before};
 use crate::{Node, PATIENCE, hash, wait_until};
 
-/// A disk in memory whose syncs wait as long as somebody holds the gate.
-#[derive(Clone, Debug)]
-struct Slow<D> {
-    inner: D,
-    gate: Arc<RwLock<()>>,
-}
+/// Syncs wait as long as somebody holds the gate.
+#[derive(Debug)]
+struct Gate(Arc<RwLock<()>>);
 
-impl Disk for Slow<MemoryDisk> {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(Slow { inner: self.inner.open(name)?, gate: Arc::clone(&self.gate) }))
-    }
-    fn exists(&self, name: &str) -> io::Result<bool> {
-        self.inner.exists(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.inner.remove(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.inner.sync_dir()
-    }
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.inner.path(name)
-    }
-    fn unique(&self) -> io::Result<[u8; 16]> {
-        self.inner.unique()
-    }
-}
-
-impl DiskFile for Slow<Arc<dyn DiskFile>> {
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.inner.size_bytes()
-    }
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.inner.read_at(buffer, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.inner.write_at(bytes, at)
-    }
-    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.inner.set_size(size_bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        let _open = self.gate.read().expect("nobody panics with it");
-        self.inner.sync()
+impl Between for Gate {
+    fn sync(&self, _: &str, file: &dyn DiskFile) -> io::Result<()> {
+        let _open = self.0.read().expect("nobody panics with it");
+        file.sync()
     }
 }
 
@@ -81,8 +39,8 @@ fn ids(node: &Node, query: &str) -> Vec<Hash> {
 fn what_a_block_holds_waits_until_the_block_is_told_of() {
     let gate = Arc::new(RwLock::new(()));
     let memory = MemoryDisk::default();
-    let slow = Slow { inner: memory.clone(), gate: Arc::clone(&gate) };
-    let node = Node::on(memory, Arc::new(slow), 40);
+    let slow = before(&memory, Gate(Arc::clone(&gate)));
+    let node = Node::on(memory, slow, 40);
     let mut payments: Vec<Transaction> = (1..=5).map(|height| node.payment(height)).collect();
     payments.sort_by_key(Transaction::id);
     for payment in &payments {

@@ -98,23 +98,7 @@ impl Kind {
     ];
 
     /// The first that there were; drawn stories pick from them, so that they stay what they are.
-    pub(crate) const EARLIER: [Self; 15] = [
-        Self::Equivocator,
-        Self::Selfish,
-        Self::Withholder,
-        Self::Mutator,
-        Self::Spammer,
-        Self::Waverer,
-        Self::WrongClock,
-        Self::LatestStamp,
-        Self::LeastStamp,
-        Self::Poisoner,
-        Self::NeverReader,
-        Self::Dripper,
-        Self::Fuzzer,
-        Self::Forger,
-        Self::Stranger,
-    ];
+    pub(crate) const EARLIER: &[Self] = Self::ALL.as_slice().split_at(15).0;
 
     /// Those that were thought of later, and those that bite the more of them there are.
     pub(crate) const LATEST: [Self; 3] = [Self::Eclipser, Self::Withholder, Self::Forger];

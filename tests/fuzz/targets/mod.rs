@@ -13,6 +13,7 @@ mod bytes;
 mod kit;
 mod machine;
 mod universe;
+mod words;
 
 mod addresses;
 mod block;

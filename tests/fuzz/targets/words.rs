@@ -1,0 +1,63 @@
+//! What questions to the RPC are made of when nobody means anything by them.
+//!
+//! Inputs of the corpus name these by their places, so new ones go to the end.
+
+/// What a program may send for a value besides texts of its own.
+pub(crate) const VALUES: [&str; 28] = [
+    "0",
+    "1",
+    "12",
+    "13",
+    "-1",
+    "-0",
+    "0.0",
+    "1e0",
+    "1e400",
+    "-1e-400",
+    "1.5",
+    "4294967295",
+    "4294967296",
+    "9007199254740993",
+    "18446744073709551615",
+    "18446744073709551616",
+    "NaN",
+    "Infinity",
+    "01",
+    "null",
+    "true",
+    "\"\"",
+    "\"1\"",
+    "\"\\ud800\"",
+    "\"info\"",
+    "\"203.0.113.7\"",
+    "[]",
+    "{}",
+];
+
+/// Names that parameters have.
+pub(crate) const WORDS: [&str; 24] = [
+    "height",
+    "hash",
+    "hashes",
+    "start_height",
+    "end_height",
+    "bans",
+    "host",
+    "ip",
+    "ban",
+    "seconds",
+    "peer",
+    "address",
+    "txs_hashes",
+    "decode_as_json",
+    "prune",
+    "tx_as_hex",
+    "do_not_relay",
+    "level",
+    "count",
+    "version",
+    "wallet_address",
+    "after",
+    "amount_of_blocks",
+    "threads_count",
+];
